@@ -1,0 +1,1 @@
+"""Who sums the blocks: one thread or several, always in one fixed tree."""

@@ -1,0 +1,86 @@
+"""Sums over blocks in a fixed pairwise tree, so that the number of workers changes no bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from expmax.contract import Block
+from expmax.errors import parameter_error
+
+__all__ = ["Compute", "Serial", "Threads", "make_compute", "tree_sum"]
+
+T = TypeVar("T")
+
+
+class Addable(Protocol):
+    """Anything with +."""
+
+    def __add__(self, other: Any) -> Any: ...
+
+
+A = TypeVar("A", bound=Addable)
+
+
+def tree_sum(terms: Sequence[A]) -> A:
+    """Sum neighbours, then neighbours of those, …: rounding grows with log₂ of the number of terms."""
+    level = list(terms)
+    while len(level) > 1:
+        pairs = [level[i] + level[i + 1] for i in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(pairs) * 2 :]
+    return level[0]
+
+
+class Compute(Protocol):
+    """Applies a function to every block and sums the results."""
+
+    def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A: ...
+
+    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]: ...
+
+
+class Serial:
+    """One block after another in the calling thread."""
+
+    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]:
+        return [function(block) for block in blocks]
+
+    def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
+        if len(blocks) == 1:
+            return function(blocks[0])
+        return tree_sum(self.map(function, blocks))
+
+
+class Threads:
+    """Blocks are shared out among threads; the kernels release the interpreter lock."""
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+        self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="expmax")
+
+    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]:
+        if len(blocks) == 1:
+            return [function(blocks[0])]
+        return list(self._pool.map(function, blocks))
+
+    def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
+        return tree_sum(self.map(function, blocks))
+
+
+def make_compute(n_jobs: int | None) -> Compute:
+    """Serial for None or 1; otherwise threads, counted from the processors available if negative."""
+    if n_jobs == 0:
+        raise parameter_error("n_jobs", "a non-zero integer or None", n_jobs)
+    if n_jobs is None or n_jobs == 1:
+        return Serial()
+    workers = n_jobs if n_jobs > 0 else max(1, _processors() + 1 + n_jobs)
+    return Serial() if workers == 1 else Threads(workers)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system tells
+        return os.cpu_count() or 1

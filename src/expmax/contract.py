@@ -1,0 +1,137 @@
+"""What joins the layers: data in blocks, expectations that add, models that map sums to parameters.
+
+A *model* is whatever turns a block of rows into expected sufficient statistics (`expect`), sums of those
+into parameters (`maximize`), and knows Q(θ; S) = E_q log p(x, z | θ) as a function of the sums alone
+(`expected_log_joint`). The engine knows nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.statistics import Additive, Array
+
+__all__ = [
+    "Array",
+    "Block",
+    "Chart",
+    "Degeneracy",
+    "Expectation",
+    "Kind",
+    "LatentModel",
+    "Parameters",
+    "Start",
+]
+
+Kind = Literal["exact", "bound", "approximate", "monte_carlo"]
+# Parameters of K components by name: arrays whose first axis is the component, or nested mappings of such.
+Parameters = Mapping[str, Any]
+
+P = TypeVar("P")
+S = TypeVar("S", bound=Additive)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some whole rows of the data.
+
+    `memo` is a scratch pad that lives as long as the block: models keep what depends on the rows alone
+    (sufficient statistics, masks) there. It is None where the data are too large to keep anything.
+    """
+
+    x: NDArray[Any]  # (n, d) values; NaN marks a missing cell
+    weight: Array | None = None  # (n,) weights, or None for ones
+    label: NDArray[np.int64] | None = None  # (n,) known component, -1 unknown
+    memo: dict[Any, Any] | None = field(default=None, compare=False)
+
+    @property
+    def total_weight(self) -> float:
+        """Σ w_i."""
+        return float(len(self.x)) if self.weight is None else float(self.weight.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation(Generic[S]):
+    """What one E-step learns from a block; the sum over blocks is what it learns from the data."""
+
+    statistics: S
+    log_likelihood: float  # Σ w_i log p(x_i | θ), nats; or the bound, or an approximation
+    entropy: float  # Σ w_i H[q_i], nats, computed from q itself
+    weight: float  # Σ w_i
+    kind: Kind = "exact"
+
+    def __add__(self, other: Expectation[S]) -> Expectation[S]:
+        return Expectation(
+            self.statistics + other.statistics,
+            self.log_likelihood + other.log_likelihood,
+            self.entropy + other.entropy,
+            self.weight + other.weight,
+            self.kind,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Degeneracy:
+    """A component whose likelihood is unbounded or that no data support."""
+
+    component: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Generic[P]):
+    """Where a run begins: parameters and the kind of recipe that made them."""
+
+    params: P
+    kind: str
+
+
+class Chart(Protocol[P, S]):
+    """Local unconstrained coordinates v in which the complete-data information is the identity.
+
+    v = 0 is the reference. In these coordinates the score of the log-likelihood equals, to first order,
+    the EM step.
+    """
+
+    def to_vector(self, params: P) -> Array: ...
+    def from_vector(self, vector: Array) -> P: ...
+    def score(self, params: P, statistics: S) -> Array: ...
+
+
+class LatentModel(Protocol[P, S]):
+    """The contract of every model. Capabilities beyond the first three methods are optional."""
+
+    def expect(self, params: P, block: Block) -> Expectation[S]: ...
+    def maximize(self, statistics: S, params: P) -> P: ...
+    def expected_log_joint(self, params: P, statistics: S) -> float: ...
+
+
+def iterate_rows(n_rows: int, rows_per_block: int) -> Iterator[slice]:
+    """Fixed cuts of n_rows into blocks: they depend on nothing but the two numbers."""
+    for start in range(0, n_rows, rows_per_block):
+        yield slice(start, min(start + rows_per_block, n_rows))
+
+
+def make_blocks(
+    x: NDArray[Any],
+    weight: Array | None,
+    label: NDArray[np.int64] | None,
+    rows_per_block: int,
+    memo_limit: int = 1 << 18,
+) -> Sequence[Block]:
+    """Cut rows into blocks; small data get a memo."""
+    keep = x.size <= memo_limit
+    return [
+        Block(
+            x[rows],
+            None if weight is None else weight[rows],
+            None if label is None else label[rows],
+            {} if keep else None,
+        )
+        for rows in iterate_rows(len(x), rows_per_block)
+    ]

@@ -1,0 +1,1 @@
+"""The only loop: ascent, acceleration, stopping, starts, history. It knows no particular model."""

@@ -1,0 +1,73 @@
+"""A model together with its data: the map θ → expectation that the engine works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from expmax.compute.reduce import Compute, Serial
+from expmax.contract import Block, Degeneracy, Expectation
+
+__all__ = ["Point", "Problem"]
+
+EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Parameters with everything one E-step says at them."""
+
+    params: Any
+    expectation: Expectation[Any]
+    objective: float  # log-likelihood + log prior, nats
+
+    @property
+    def finite(self) -> bool:
+        """Whether the objective is a number."""
+        return bool(np.isfinite(self.objective))
+
+
+@dataclass
+class Problem:
+    """A model, blocks of data and who sums them; counts the E-steps."""
+
+    model: Any
+    blocks: Sequence[Block]
+    compute: Compute = field(default_factory=Serial)
+    n_expect: int = 0
+
+    def at(self, params: Any) -> Point:
+        """One E-step."""
+        self.n_expect += 1
+        expectation = self.compute.total(lambda block: self.model.expect(params, block), self.blocks)
+        return Point(params, expectation, expectation.log_likelihood + self.log_prior(params))
+
+    def maximize(self, point: Point) -> Any:
+        """One M-step."""
+        return self.model.maximize(point.expectation.statistics, point.params)
+
+    def q(self, params: Any, point: Point) -> float:
+        """Q(params; S of the point), nats."""
+        return float(self.model.expected_log_joint(params, point.expectation.statistics))
+
+    def log_prior(self, params: Any) -> float:
+        """Log prior up to a constant, nats; 0 for a model without one."""
+        prior = getattr(self.model, "log_prior", None)
+        return 0.0 if prior is None else float(prior(params))
+
+    def degeneracies(self, point: Point) -> list[Degeneracy]:
+        """Components at which the likelihood is unbounded."""
+        check = getattr(self.model, "degeneracies", None)
+        return [] if check is None else list(check(point.params, point.expectation.statistics))
+
+    def rounding(self, point: Point) -> float:
+        """What rounding can explain in the objective at a point, nats.
+
+        Every term carries a relative error of a few eps, and the sum over n rows in blocks and a tree
+        loses little more. Σ w stands in for Σ |w log p| where positive and negative logs cancel.
+        """
+        size = abs(point.objective) + abs(point.expectation.entropy) + point.expectation.weight
+        return 32 * EPS * size

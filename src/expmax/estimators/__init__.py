@@ -1,0 +1,1 @@
+"""scikit-learn's face of the models: input is validated here and nowhere below."""

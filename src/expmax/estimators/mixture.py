@@ -1,0 +1,611 @@
+"""Mixtures of any families, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from expmax.compute.reduce import make_compute
+from expmax.contract import Block, Parameters, iterate_rows, make_blocks
+from expmax.data.compression import compress
+from expmax.data.tables import read_table
+from expmax.engine.loop import Run, ascend
+from expmax.engine.problem import Point, Problem
+from expmax.engine.starts import Budget, Search, StartRecord, climber, search
+from expmax.errors import (
+    ConvergenceWarning,
+    DataError,
+    DecreasedLikelihoodError,
+    DegenerateComponentError,
+    ImpossibleDataError,
+    NotFiniteError,
+    ParameterError,
+    parameter_error,
+)
+from expmax.estimators import preparation as prepare
+from expmax.families.base import Family
+from expmax.families.gaussian import Gaussian
+from expmax.families.parameters import take
+from expmax.models.mixture import Group, MixtureModel, MixtureParameters
+from expmax.models.mixture_starts import MixtureStarts
+from expmax.priors import ConjugatePrior, as_prior, spread
+from expmax.statistics import Array
+
+__all__ = ["Mixture"]
+
+EFFORT = {"quick": 500, "default": 1000, "thorough": 4000}
+SUBSAMPLE = 400  # rows a component, on which starts compete when the data are large
+LARGE = 1000  # rows a component above which they do
+CONVERGED = ("stationary", "boundary")
+
+
+class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """A finite mixture p(x) = Σ_k w_k p_k(x | θ_k) of any families, fitted by EM.
+
+    Parameters
+    ----------
+    family : Family or list of Family
+        What a component is: one family for all, or one a component (`[PointMass(0), Poisson()]` is the
+        zero-inflated Poisson). Default: `Gaussian()`.
+    n_components : int
+        K; left out for a list.
+    prior : ConjugatePrior or float, optional
+        Imaginary rows added to every component; a number is their count, distributed as the data.
+    fixed : mapping, optional
+        What is held: `{"weights": [...]}` and `{k: {"rate": ...}}` for component k.
+    init : mapping or array of int, optional
+        Where to start instead of searching: parameters (`{"weights": ..., "rate": ...}`) or a component
+        for every row.
+    n_init : "auto" or int
+        "auto" searches (see `effort`); a number is that many starts, each run to the end.
+    effort : {"quick", "default", "thorough"}
+        How many E-steps the search may spend.
+    tol : float
+        Nats of the total log-likelihood that may be left to gain.
+    max_iter : int
+        Parameter updates of the final run.
+    random_state : int, RandomState or None
+    n_jobs : int, optional
+        Threads; the result does not depend on their number.
+
+    Attributes
+    ----------
+    weights_ : ndarray, shape (K,)
+    params_ : dict
+        "weights" and, for one family, its parameters by name (first axis K); for a list, "components".
+    components_ : list of dict
+        The parameters of each component.
+    log_likelihood_ : float
+        Σ w_i log p(x_i), nats, at these parameters.
+    status_, converged_, n_iter_, n_expect_, history_, starts_, n_parameters_
+
+    Raises
+    ------
+    ParameterError, DataError
+        A bad argument, or data outside a family's support.
+    DegenerateComponentError
+        Every start collapsed: the likelihood is unbounded.
+
+    References
+    ----------
+    McLachlan & Peel (2000), Finite Mixture Models, Wiley.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Mixture, Poisson
+    >>> counts = np.repeat([[0.0], [1.0], [2.0], [9.0], [10.0], [12.0]], 20, axis=0)
+    >>> model = Mixture(Poisson(), 2, random_state=0).fit(counts)
+    >>> model.params_["rate"].round(3)
+    array([ 1.   , 10.333])
+    """
+
+    def __init__(
+        self,
+        family: Family | Sequence[Family] | None = None,
+        n_components: int | None = 1,
+        *,
+        prior: ConjugatePrior | float | None = None,
+        fixed: Mapping[Any, Any] | None = None,
+        init: Any = None,
+        n_init: int | str = "auto",
+        effort: str = "default",
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        accelerate: str | None = "auto",
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        progress: Any = False,
+    ) -> None:
+        self.family = family
+        self.n_components = n_components
+        self.prior = prior
+        self.fixed = fixed
+        self.init = init
+        self.n_init = n_init
+        self.effort = effort
+        self.tol = tol
+        self.max_iter = max_iter
+        self.accelerate = accelerate
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.progress = progress
+
+    # -- fitting -----------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+    ) -> Self:
+        """Fit by EM.
+
+        Parameters
+        ----------
+        X : array or data frame, shape (n, d)
+        y : ignored
+        sample_weight : array, shape (n,), optional
+            Weight k is k copies of a row; 0 leaves it out.
+        labels : array of int, shape (n,), optional
+            Known components, −1 where unknown.
+        """
+        self._check_parameters()
+        x, weight, label = self._read_training(X, sample_weight, labels)
+        model = self._build(x, weight)
+        compact = compress(x, weight, label)
+        if compact is not None:
+            x, weight, label, _ = compact
+        blocks = make_blocks(x, weight, label, rows_per_block(x.shape[1], model.n_components))
+        problem = Problem(model, blocks, make_compute(self.n_jobs))
+        result = self._search(problem, x, weight, label)
+        self._keep(problem, model, result)
+        return self
+
+    def _check_parameters(self) -> None:
+        if not (isinstance(self.tol, int | float) and self.tol >= 0):
+            raise parameter_error("tol", "a number of at least 0 (nats)", self.tol)
+        prepare.positive_integer("max_iter", self.max_iter)
+        if self.n_init != "auto":
+            prepare.positive_integer("n_init", self.n_init)
+        if self.effort not in EFFORT:
+            raise parameter_error("effort", f"one of {sorted(EFFORT)}", self.effort)
+
+    def _families(self) -> list[Family]:
+        return prepare.resolve_families(self.family, self.n_components, Gaussian())
+
+    def _read_training(
+        self, X: Any, sample_weight: ArrayLike | None, labels: ArrayLike | None
+    ) -> tuple[NDArray[Any], Array | None, NDArray[np.int64] | None]:
+        families = self._families()
+        table = read_table(X)
+        validate_data(self, X, skip_check_array=True, reset=True)
+        prepare.refuse_empty(table)
+        self._encoder = prepare.fit_encoder(table, families)
+        x, _ = self._encoder(table)
+        weight = prepare.check_weights(sample_weight, len(x))
+        label = prepare.check_labels(labels, len(x), len(families))
+        if weight is not None and not weight.all():
+            used = weight > 0
+            x, weight = x[used], weight[used]
+            label = None if label is None else label[used]
+        return x, weight, label
+
+    def _build(self, x: NDArray[Any], weight: Array | None) -> MixtureModel:
+        """Bind the families to the data and put prior and fixed parameters in place."""
+        families = self._families()
+        distinct: list[Family] = []
+        for family in families:
+            if family not in distinct:
+                distinct.append(family)
+        groups = tuple(
+            Group(
+                prepare.bind_family(family, x, self._encoder),
+                np.flatnonzero([other == family for other in families]),
+            )
+            for family in distinct
+        )
+        self._refuse_too_many(families, x)
+        marginal = tuple(prepare.marginal_fit(group.family, x, weight) for group in groups)
+        prior = as_prior(self.prior)
+        pseudo = None
+        if prior is not None and prior.count > 0:
+            pseudo = tuple(
+                prior.statistics(group.family, marginal[g], len(group.index))
+                for g, group in enumerate(groups)
+            )
+        held = self._held(groups, marginal, len(families))
+        return MixtureModel(
+            groups,
+            len(families),
+            1.0 if prior is None else prior.concentration,
+            pseudo,
+            *held,
+            marginal,
+        )
+
+    def _refuse_too_many(self, families: list[Family], x: NDArray[Any]) -> None:
+        n_free = sum(family.is_estimated for family in families)
+        if n_free > len(x):
+            raise DataError(
+                f"n_components={len(families)} needs at least as many rows; got n_samples={len(x)}. "
+                "Use fewer components."
+            )
+
+    def _held(
+        self, groups: Sequence[Group], marginal: Sequence[Parameters], k: int
+    ) -> tuple[Array | None, dict[int, Parameters], NDArray[np.bool_] | None]:
+        """Fixed weights, fixed parameters by group, and which components they are."""
+        fixed = dict(self.fixed or {})
+        log_weights = None
+        if "weights" in fixed:
+            log_weights = _log_weights(fixed.pop("weights"), k)
+        if not fixed:
+            return log_weights, {}, None
+        mask = np.zeros(k, bool)
+        held: dict[int, Parameters] = {}
+        for g, group in enumerate(groups):
+            parts = []
+            for component in group.index:
+                given = fixed.pop(int(component), None)
+                mask[component] = given is not None
+                parts.append(spread(given or take(marginal[g], [0]), marginal[g], 1))
+            if mask[group.index].any():
+                held[g] = _stack(parts)
+        if fixed:
+            raise parameter_error(
+                "fixed", f"a mapping with keys 'weights' and 0 … {k - 1}", list(fixed)
+            )
+        return log_weights, held, mask
+
+    # -- search ------------------------------------------------------------------------------------
+    def _search(
+        self,
+        problem: Problem,
+        x: NDArray[Any],
+        weight: Array | None,
+        label: NDArray[np.int64] | None,
+    ) -> Search:
+        model: MixtureModel = problem.model
+        climb = climber(
+            problem, tol=self.tol, max_iter=self.max_iter, accelerator=self._accelerator()
+        )
+        start = self._given_start(model, x, weight, label)
+        if start is not None:
+            return _single(climb(problem.at(start)), "given")
+        if not any(group.family.is_estimated for group in model.groups) or model.n_components == 1:
+            return _single(climb(problem.at(self._one_start(model, x, weight, label))), "closed form")
+        seed = np.random.SeedSequence(
+            int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        )
+        spike = _spike_rule(model, x.shape[1])
+        sub = self._subsample(problem, x, weight, label, seed)
+        source = MixtureStarts(model, sub.blocks[0])
+        budget = self._budget(model.n_components)
+        short = climber(sub, tol=self.tol, max_iter=self.max_iter, accelerator=self._accelerator())
+        result = search(sub, source, seed, budget, short, spike)
+        if sub is not problem:
+            problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(x), 1)
+            result = _continue(problem, climb, result, spike)
+        return result
+
+    def _accelerator(self) -> Any:
+        return None
+
+    def _budget(self, k: int) -> Budget:
+        if self.n_init != "auto":
+            n = int(self.n_init)
+            return Budget(0, round_size=n, short=0, continued=n)
+        expectations = EFFORT[self.effort]
+        if k > 6:
+            expectations = expectations * k * k // 10
+        return Budget(expectations)
+
+    def _subsample(
+        self,
+        problem: Problem,
+        x: NDArray[Any],
+        weight: Array | None,
+        label: NDArray[np.int64] | None,
+        seed: np.random.SeedSequence,
+    ) -> Problem:
+        """The problem on few rows where the data are large, else on all rows as one block."""
+        rows: Any = slice(None)
+        size = SUBSAMPLE * problem.model.n_components
+        if len(x) > LARGE * problem.model.n_components:
+            rows = np.sort(np.random.default_rng(seed.spawn(1)[0]).choice(len(x), size, replace=False))
+        elif len(problem.blocks) == 1:
+            return problem
+        block = Block(
+            np.ascontiguousarray(x[rows]),
+            None if weight is None else weight[rows],
+            None if label is None else label[rows],
+            {},
+        )
+        return Problem(problem.model, [block])
+
+    def _one_start(
+        self,
+        model: MixtureModel,
+        x: NDArray[Any],
+        weight: Array | None,
+        label: NDArray[np.int64] | None,
+    ) -> MixtureParameters:
+        assert model.marginal is not None
+        components = tuple(
+            take(part, np.zeros(len(group.index), int))
+            for part, group in zip(model.marginal, model.groups, strict=True)
+        )
+        log_weights = np.full(model.n_components, -np.log(model.n_components))
+        return model.hold(MixtureParameters(log_weights, components))
+
+    def _given_start(
+        self,
+        model: MixtureModel,
+        x: NDArray[Any],
+        weight: Array | None,
+        label: NDArray[np.int64] | None,
+    ) -> MixtureParameters | None:
+        """Parameters or a partition given as `init`."""
+        if self.init is None:
+            return None
+        if isinstance(self.init, MixtureParameters):
+            return self.init
+        if isinstance(self.init, Mapping):
+            return self._start_from_parameters(model, self.init)
+        raise parameter_error("init", "parameters by name, labels, or None", self.init)
+
+    def _start_from_parameters(self, model: MixtureModel, init: Mapping[str, Any]) -> MixtureParameters:
+        assert model.marginal is not None
+        given = dict(init)
+        k = model.n_components
+        weights = given.pop("weights", np.full(k, 1.0 / k))
+        if len(model.groups) > 1:
+            raise ParameterError("init by name needs one family for all components; got a list.")
+        components = spread(given, model.marginal[0], k)
+        return MixtureParameters(_log_weights(weights, k), (components,))
+
+    # -- results -----------------------------------------------------------------------------------
+    def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
+        run = self._accept(result)
+        params = run.point.params
+        if self.init is None and self.fixed is None:
+            params = model.permute(params, model.canonical_order(params))
+        params = model.copy_parameters(params)
+        self._model = model
+        self._parameters = params
+        expectation = run.point.expectation
+        self.log_likelihood_ = float(expectation.log_likelihood)
+        self._entropy = float(expectation.entropy)
+        self._total_weight = float(expectation.weight)
+        self.n_parameters_ = model.n_parameters(params)
+        self.status_ = run.status
+        self.converged_ = run.status in CONVERGED
+        self.n_iter_ = len(run.history) - 1
+        self.n_expect_ = problem.n_expect
+        self.history_ = run.history
+        self.starts_ = result.records
+        self.remaining_gain_ = run.remaining
+        self._publish()
+        if not self.converged_:
+            warnings.warn(_not_converged(self, run), ConvergenceWarning, stacklevel=3)
+
+    def _accept(self, result: Search) -> Run:
+        """The best run, or the error that says why there is none."""
+        run = result.best
+        if run is None or run.status == "degenerate":
+            reason = result.reasons[0] if result.reasons else "no start was regular"
+            if run is not None and run.degeneracies:
+                found = run.degeneracies[0]
+                reason = f"component {found.component} collapsed: {found.reason}"
+            raise DegenerateComponentError(
+                f"every start collapsed (n_samples seen by the fit, first start): {reason}; the "
+                "likelihood is unbounded there. Use a prior, fewer components, or parameters shared "
+                'between components such as covariance="tied".'
+            )
+        if run.status == "decreased" and run.breach is not None:
+            raise DecreasedLikelihoodError(
+                run.breach.part,
+                iteration=run.breach.iteration,
+                amount=run.breach.amount,
+                tolerance=run.breach.tolerance,
+            )
+        if run.status == "not_finite":
+            raise NotFiniteError(
+                f"the log-likelihood became {run.point.objective} at iteration "
+                f"{len(run.history) - 1}; rescale columns of extreme size or use a prior."
+            )
+        return run
+
+    def _publish(self) -> None:
+        """Fitted attributes in the field's words."""
+        model, params = self._model, self._parameters
+        self.weights_ = np.exp(params.log_weights)
+        self.components_ = [
+            self._component(k) for k in range(model.n_components)
+        ]
+        if len(model.groups) == 1:
+            named = model.groups[0].family.named_parameters(params.components[0])
+            self.params_ = {"weights": self.weights_, **named}
+        else:
+            self.params_ = {"weights": self.weights_, "components": self.components_}
+        self._n_features_out = model.n_components
+
+    def _component(self, k: int) -> dict[str, Any]:
+        for g, group in enumerate(self._model.groups):
+            for i in np.flatnonzero(group.index == k):
+                named = group.family.named_parameters(self._parameters.components[g])
+                return {name: value[i] for name, value in named.items()}
+        raise IndexError(k)
+
+    # -- use ---------------------------------------------------------------------------------------
+    def _read(self, X: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        table = read_table(X)
+        validate_data(self, X, skip_check_array=True, reset=False)
+        prepare.refuse_empty(table)
+        x, unseen = self._encoder(table)
+        for column, values in unseen.items():
+            warnings.warn(
+                f"{table.label(column)} holds categories never seen in training: {values[:5]}; their "
+                "rows have probability zero.",
+                UserWarning,
+                stacklevel=3,
+            )
+        if not unseen:
+            for rows in iterate_rows(len(x), prepare.CHUNK):
+                for group in self._model.groups:
+                    group.family.check(x[rows])
+        return x
+
+    def _assign(self, X: Any) -> tuple[Array, Array]:
+        """Responsibilities and log-density of every row."""
+        x = self._read(X)
+        r = np.empty((len(x), self._model.n_components))
+        log_density = np.empty(len(x))
+        for rows in iterate_rows(len(x), _use_rows(self._model.n_components, x.shape[1])):
+            r[rows], log_density[rows], _ = self._model.assign(self._parameters, Block(x[rows]))
+        return r, log_density
+
+    def predict_proba(self, X: Any) -> Array:
+        """Responsibilities P(component k | x_i): shape (n, K)."""
+        r, log_density = self._assign(X)
+        impossible = np.flatnonzero(np.isneginf(log_density))
+        if len(impossible):
+            raise ImpossibleDataError(
+                f"row {impossible[0]} has probability zero under every component; drop it."
+            )
+        return r
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """The most probable component of each row: shape (n,)."""
+        return np.argmax(self.predict_proba(X), axis=1)
+
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.int64]:
+        """`fit`, then `predict` on the same rows."""
+        return self.fit(X, y, **fit_params).predict(X)
+
+    def transform(self, X: Any) -> Array:
+        """Responsibilities, as columns for a pipeline: shape (n, K)."""
+        return self.predict_proba(X)
+
+    def score_samples(self, X: Any) -> Array:
+        """log p(x_i), nats: shape (n,); −∞ where a row is impossible."""
+        return self._assign(X)[1]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood a row, nats."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
+        """Draw rows and the components that they came from."""
+        check_is_fitted(self)
+        prepare.positive_integer("n_samples", n_samples)
+        random_state = check_random_state(self.random_state)
+        rng = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
+        return self._model.sample(self._parameters, n_samples, rng)
+
+    def _total(self, X: Any) -> tuple[float, float, float]:
+        """Log-likelihood, Σ w and the hard-assignment penalty of data (default: training data)."""
+        check_is_fitted(self)
+        if X is None:
+            return self.log_likelihood_, self._total_weight, self._log_hard
+        r, log_density = self._assign(X)
+        return float(log_density.sum()), float(len(r)), float(np.log(r.max(axis=1)).sum())
+
+    def aic(self, X: Any = None) -> float:
+        """Akaike's criterion −2ℓ + 2p; smaller is better."""
+        return -2.0 * self._total(X)[0] + 2.0 * self.n_parameters_
+
+    def bic(self, X: Any = None) -> float:
+        """Schwarz's criterion −2ℓ + p log n, n = Σ w; smaller is better."""
+        log_likelihood, n, _ = self._total(X)
+        return -2.0 * log_likelihood + self.n_parameters_ * float(np.log(n))
+
+    def icl(self, X: Any = None) -> float:
+        """BIC − 2 Σ log max_k r_ik (integrated completed likelihood); smaller is better."""
+        log_likelihood, n, hard = self._total(X)
+        return -2.0 * log_likelihood + self.n_parameters_ * float(np.log(n)) - 2.0 * hard
+
+
+# --------------------------------------------------------------------------------------------------
+def rows_per_block(n_columns: int, n_components: int) -> int:
+    """Rows a block, from the shape of the work alone: 4096 … 65536."""
+    monomials = (n_columns + 1) * (n_columns + 2) // 2
+    return int(np.clip((1 << 22) // (monomials * n_components), 4096, 65536))
+
+
+def _use_rows(n_components: int, n_columns: int) -> int:
+    return max(1024, (1 << 20) // (n_components * max(n_columns, 1)))
+
+
+def _log_weights(weights: ArrayLike, k: int) -> Array:
+    values = np.asarray(weights, float)
+    if values.shape != (k,) or (values < 0).any() or not np.isclose(values.sum(), 1.0):
+        raise parameter_error("weights", f"{k} numbers of at least 0 that sum to 1", weights)
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def _stack(parts: Sequence[Parameters]) -> Parameters:
+    from expmax.families.parameters import stack
+
+    return stack(parts)
+
+
+def _spike_rule(model: MixtureModel, n_columns: int) -> Any:
+    """Whether a component that could collapse rests on very few rows."""
+    least = np.zeros(model.n_components)
+    for group in model.groups:
+        least[group.index] = group.family.smallest_count(n_columns)
+
+    def is_spike(point: Point) -> bool:
+        return bool((point.expectation.statistics.counts < least).any())
+
+    return is_spike
+
+
+def _single(run: Run, kind: str) -> Search:
+    record = StartRecord(kind, 0, run.point.objective, run.status, True)
+    found = run.degeneracies
+    reasons = [f"component {found[0].component} collapsed: {found[0].reason}"] if found else []
+    return Search(run, [record], reasons, [run])
+
+
+def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Search:
+    """Carry the distinct best solutions of a subsample over to all rows."""
+    runs: list[Run] = []
+    best = -np.inf
+    distinct: list[Any] = []
+    for run in result.tops:
+        if all(abs(run.point.objective - other) > 1e-3 for other in distinct):
+            distinct.append(run.point.objective)
+            point = problem.at(run.point.params)
+            for _ in range(3):
+                if point.finite:
+                    point = problem.at(problem.maximize(point))
+            runs.append(Run(point, "max_iter", run.history))
+            best = max(best, point.objective)
+        if len(runs) == 5:
+            break
+    runs = [run for run in runs if run.point.finite]
+    runs.sort(key=lambda run: -run.point.objective)
+    finished = [climb(run.point) for run in runs[:2]]
+    finished.sort(key=lambda run: (run.status == "degenerate", -run.point.objective))
+    result.best = finished[0] if finished else None
+    return result
+
+
+def _not_converged(estimator: Mixture, run: Run) -> str:
+    return (
+        f"{type(estimator).__name__} stopped with status {run.status!r} after {estimator.n_iter_} "
+        f"iterations, with an estimated {run.remaining:.2g} nats still to gain (tol={estimator.tol:g}); "
+        "raise max_iter or tol."
+    )

@@ -1,0 +1,332 @@
+"""What a family of distributions is: the interface, and the exponential families that need only formulas.
+
+A *family* describes p(x | θ) for one component of a model and knows nothing of latent variables. The
+parameters of K components are a mapping of named arrays whose first axis is the component.
+
+An exponential family p(x | η) = h(x) exp(η·T(x) − A(η)) is written by its formulas alone
+(`sufficient_statistics`, `log_base_measure`, `log_partition`, `to_mean`, `to_natural`, and the usual
+parameters); densities, expected statistics, moment matching, KL divergence and entropy follow here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Degeneracy, Parameters
+from expmax.errors import DataError, ImpossibleDataError
+from expmax.statistics import Additive, Array
+
+__all__ = ["ExponentialFamily", "Family", "MomentStatistics", "masked_dot"]
+
+Memo = dict[Any, Any] | None
+
+
+def masked_dot(statistics: Array, natural: Array) -> Array:
+    """statistics @ natural.T with 0·(−∞) = 0 and t·(−∞) = −∞ for t > 0: shape (n, K).
+
+    A natural coordinate is −∞ on the boundary of a family (a zero rate or probability).
+    """
+    infinite = np.isneginf(natural)
+    if not infinite.any():
+        return statistics @ natural.T
+    out = statistics @ np.where(infinite, 0.0, natural).T
+    out[(statistics > 0).astype(float) @ infinite.T.astype(float) > 0] = -np.inf
+    return out
+
+
+class Family(ABC):
+    """One observation model p(x | θ), vectorised over K components.
+
+    Subclasses are immutable descriptions (frozen dataclasses); parameters are passed in.
+    """
+
+    scalar: ClassVar[bool] = False  # defined on a single column
+    discrete: ClassVar[bool] = False  # a probability mass function
+    accepts_missing: ClassVar[bool] = False  # NaN cells simply do not contribute
+    is_estimated: ClassVar[bool] = True  # has parameters that data determine
+    support: ClassVar[str] = "the real numbers"
+
+    # -- binding to data ---------------------------------------------------------------------------
+    def bind(self, x: NDArray[Any]) -> Family:
+        """Resolve what depends on the data (number of columns, categories, bounds) and check them.
+
+        A one-column family bound to d > 1 columns becomes the product of d independent ones.
+
+        Raises
+        ------
+        DataError
+            A value outside the support; the message names column, row and value.
+        """
+        if self.scalar and x.shape[1] != 1:
+            from expmax.families.product import Product
+
+            return Product(*[self] * x.shape[1]).bind(x)
+        self.check(x)
+        return self
+
+    def check(self, x: NDArray[Any], names: Sequence[str] | None = None) -> None:
+        """Raise `DataError` unless every present cell lies in the support."""
+        missing = np.isnan(x)
+        if not self.accepts_missing and missing.any():
+            row, column = np.argwhere(missing)[0]
+            raise DataError(
+                f"{_column(column, names)} holds NaN (row {row}): {type(self).__name__} has no rule "
+                "for missing cells; drop the row, impute it, or choose a family that skips missing "
+                "cells (one-column families, Product, Gaussian with covariance='diag' or 'spherical')."
+            )
+        outside = ~(self.in_support(np.asarray(x, float)) | missing)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise DataError(
+                f"{_column(column, names)} holds {x[row, column]:.10g} (row {row}), outside the support "
+                f"of {type(self).__name__} ({self.support}); drop the row or choose another family."
+            )
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each cell lies in the support: shape (n, d)."""
+        return np.isfinite(x)
+
+    # -- density and EM ----------------------------------------------------------------------------
+    @abstractmethod
+    def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
+        """log p(x_i | θ_k), nats: shape (n, K)."""
+
+    @abstractmethod
+    def statistics(
+        self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
+    ) -> Additive:
+        """Weighted sums over rows, one set a component, from which `maximize` follows."""
+
+    @abstractmethod
+    def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
+        """Parameters from weighted rows alone: the M-step where there is no current estimate."""
+
+    @abstractmethod
+    def maximize(self, statistics: Any, parameters: Parameters | None) -> Parameters:
+        """argmax over θ of `expected_log_density(θ, statistics)`, or an ascent of it."""
+
+    @abstractmethod
+    def expected_log_density(self, parameters: Parameters, statistics: Any) -> float:
+        """Σ_i Σ_k r_ik log p(x_i, u_i | θ_k), nats, from the statistics alone (u: own latent, if any)."""
+
+    def latent_entropy(self, statistics: Any) -> float:
+        """Entropy of the family's own latent variables under q, nats; 0 without any."""
+        return 0.0
+
+    @abstractmethod
+    def pseudo_statistics(self, count: Array, parameters: Parameters) -> Additive:
+        """Statistics of `count[k]` imaginary rows distributed as component k of `parameters`."""
+
+    # -- description -------------------------------------------------------------------------------
+    @abstractmethod
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        """n draws from one component: shape (n, d)."""
+
+    @abstractmethod
+    def n_parameters(self, parameters: Parameters) -> int:
+        """Number of free parameters of all K components (mixing weights not counted)."""
+
+    @abstractmethod
+    def location(self, parameters: Parameters) -> Array:
+        """A point of each component, used to order components: shape (K, m)."""
+
+    def degeneracies(
+        self, parameters: Parameters, statistics: Any, marginal: Parameters | None
+    ) -> list[Degeneracy]:
+        """Components at which the likelihood is unbounded, judged against the one-component fit."""
+        return []
+
+    def embed(self, x: Array) -> Array:
+        """Rows as points of a Euclidean space, for partitions to start from: shape (n, m)."""
+        return np.asarray(x, float)
+
+    def smallest_count(self, n_columns: int) -> float:
+        """Rows below which a component is more likely a spike than a finding; 0 where none can be."""
+        return 0.0 if self.discrete else float(max(n_columns + 1, 5))
+
+    def named_parameters(self, parameters: Parameters) -> dict[str, Array]:
+        """The parameters a person wants to read, by name."""
+        return {name: np.asarray(value) for name, value in parameters.items()}
+
+    def estimate(self, x: Array, weight: Array | None = None) -> Parameters:
+        """Weighted maximum likelihood of a single component (K = 1).
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, d)
+        weight : ndarray, shape (n,), optional
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from expmax import Poisson
+        >>> Poisson().estimate(np.array([[1.0], [2.0], [6.0]]))
+        {'rate': array([3.])}
+        """
+        ones = np.ones((len(x), 1)) if weight is None else np.asarray(weight, float)[:, None]
+        parameters = self.initialize(x, ones)
+        for _ in range(200):  # closed forms stop at once; local and augmented families iterate
+            statistics = self.statistics(parameters, x, ones)
+            before = self.expected_log_density(parameters, statistics)
+            update = self.maximize(statistics, parameters)
+            gain = self.expected_log_density(update, statistics) - before
+            parameters = update
+            if not gain > 1e-13 * abs(before):
+                break
+        return parameters
+
+
+@dataclass(frozen=True, slots=True)
+class MomentStatistics(Additive):
+    """Weighted sums of T(x): all that an exponential family needs of the data."""
+
+    counts: Array  # Σ_i r_ik over rows present, shape (K,)
+    sums: Array  # Σ_i r_ik T(x_i), shape (K, dim)
+    log_base: float  # Σ_i Σ_k r_ik log h(x_i), nats
+
+
+class ExponentialFamily(Family):
+    """p(x | η) = h(x) exp(η·T(x) − A(η)): moment matching is maximum likelihood."""
+
+    accepts_missing = True
+
+    # -- the formulas a family writes --------------------------------------------------------------
+    @abstractmethod
+    def sufficient_statistics(self, x: Array) -> Array:
+        """T(x): shape (n, dim)."""
+
+    def log_base_measure(self, x: Array) -> Array:
+        """log h(x): shape (n,)."""
+        return np.zeros(len(x))
+
+    @abstractmethod
+    def log_partition(self, natural: Array) -> Array:
+        """A(η), nats: shape (K,)."""
+
+    @abstractmethod
+    def to_mean(self, natural: Array) -> Array:
+        """μ = ∇A(η) = E[T(x)]: shape (K, dim)."""
+
+    @abstractmethod
+    def to_natural(self, mean: Array) -> Array:
+        """η with ∇A(η) = μ: shape (K, dim)."""
+
+    @abstractmethod
+    def natural(self, parameters: Parameters) -> Array:
+        """η of the usual parameters: shape (K, dim)."""
+
+    @abstractmethod
+    def usual(self, natural: Array) -> dict[str, Array]:
+        """The usual parameters of η."""
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        """E[log h(x)], nats: shape (K,). Zero unless a family says otherwise."""
+        return np.zeros(len(natural))
+
+    # -- what follows from them --------------------------------------------------------------------
+    def entropy(self, natural: Array) -> Array:
+        """H = A(η) − η·∇A(η) − E[log h(x)], nats: shape (K,)."""
+        products = _xdot(natural, self.to_mean(natural))
+        return self.log_partition(natural) - products - self.expected_log_base_measure(natural)
+
+    def kl_divergence(self, natural: Array, other: Array) -> Array:
+        """KL(p_η ‖ p_η') = A(η') − A(η) − (η' − η)·∇A(η), a Bregman divergence, nats: shape (K,)."""
+        mean = self.to_mean(natural)
+        gap = self.log_partition(other) - self.log_partition(natural)
+        return gap - _xdot(other, mean) + _xdot(natural, mean)
+
+    def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
+        t, log_base, present = self.moments(x, memo)
+        natural = self.natural(parameters)
+        out = masked_dot(t, natural)
+        partition = self.log_partition(natural)
+        out += log_base[:, None] - (partition if present is None else present[:, None] * partition)
+        return out
+
+    def moments(self, x: Array, memo: Memo = None) -> tuple[Array, Array, Array | None]:
+        """T(x), log h(x) and the rows present (None: all); rows with a missing cell are zero."""
+        if memo is not None and "moments" in memo:
+            return memo["moments"]  # type: ignore[no-any-return]
+        x = np.asarray(x, float)
+        missing = np.isnan(x).any(axis=1)
+        if missing.any():
+            result = self._moments_with_missing(x, missing)
+        else:
+            result = self.sufficient_statistics(x), self.log_base_measure(x), None
+        if memo is not None:
+            memo["moments"] = result
+        return result
+
+    def _moments_with_missing(
+        self, x: Array, missing: NDArray[np.bool_]
+    ) -> tuple[Array, Array, Array | None]:
+        seen = x[~missing]
+        t = np.zeros((len(x), self.sufficient_statistics(seen).shape[1]))
+        log_base = np.zeros(len(x))
+        t[~missing] = self.sufficient_statistics(seen)
+        log_base[~missing] = self.log_base_measure(seen)
+        return t, log_base, (~missing).astype(float)
+
+    def statistics(
+        self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
+    ) -> MomentStatistics:
+        t, log_base, present = self.moments(x, memo)
+        rows = responsibilities if present is None else responsibilities * present[:, None]
+        return MomentStatistics(rows.sum(axis=0), rows.T @ t, float(log_base @ rows.sum(axis=1)))
+
+    def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
+        return self.maximize(self.statistics({}, x, responsibilities, memo), None)
+
+    def maximize(
+        self, statistics: MomentStatistics, parameters: Parameters | None
+    ) -> dict[str, Array]:
+        """Moment matching: ∇A(η) = Σ r T(x) / Σ r."""
+        with np.errstate(invalid="ignore"):
+            mean = statistics.sums / statistics.counts[:, None]
+        return self.usual(self.to_natural(mean))
+
+    def expected_log_density(self, parameters: Parameters, statistics: MomentStatistics) -> float:
+        natural = self.natural(parameters)
+        used = statistics.counts > 0
+        linear = _xdot(natural[used], statistics.sums[used]).sum()
+        partition = statistics.counts[used] @ self.log_partition(natural[used])
+        return float(linear - partition + statistics.log_base)
+
+    def pseudo_statistics(self, count: Array, parameters: Parameters) -> MomentStatistics:
+        mean = self.to_mean(self.natural(parameters))
+        return MomentStatistics(count, count[:, None] * mean, 0.0)
+
+    def location(self, parameters: Parameters) -> Array:
+        return self.to_mean(self.natural(parameters))
+
+    def binding(self, **changes: Any) -> Self:
+        """A copy with some constants resolved."""
+        from dataclasses import replace
+
+        return replace(self, **changes)  # type: ignore[type-var]
+
+
+def _xdot(natural: Array, mean: Array) -> Array:
+    """Row-wise η·μ with 0·(±∞) = 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(mean == 0, 0.0, natural * mean).sum(axis=-1)
+
+
+def _column(column: int, names: Sequence[str] | None) -> str:
+    return f"column {column}" if names is None else f"column {names[column]!r}"
+
+
+def impossible(row: int) -> ImpossibleDataError:
+    """The error for a row to which every component gives probability zero."""
+    return ImpossibleDataError(
+        f"row {row} has probability zero under every component; drop it, or add a component "
+        "(for example Uniform()) that can emit it."
+    )

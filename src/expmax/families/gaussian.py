@@ -1,0 +1,363 @@
+"""Gaussian components with full, tied, diagonal, spherical or any of mclust's 14 covariance structures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Degeneracy, Parameters
+from expmax.errors import ParameterError
+from expmax.families import covariance as structures
+from expmax.families.base import Family, Memo
+from expmax.statistics import Additive, Array
+
+__all__ = ["Gaussian", "GaussianStatistics"]
+
+LOG_2PI = float(np.log(2 * np.pi))
+ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
+COLLAPSE = 1e9  # largest precision, in units of the one-component fit's
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianStatistics(Additive):
+    """Moments about a reference point of each component, so that nothing cancels.
+
+    Full geometry: counts (K,), second (K, d, d). Diagonal geometry, where a missing cell only leaves its
+    own column: counts (K, d), second (K, d). `reference` and `first` are (K, d).
+    """
+
+    counts: Array  # Σ r
+    reference: Array  # c, the point that the moments are about
+    first: Array  # Σ r (x − c)
+    second: Array  # Σ r (x − c)(x − c)ᵀ
+
+    def _combine(self, operation: Any, other: Self) -> Self:
+        if other.reference is not self.reference:
+            other = other.about(self.reference)
+        return type(self)(
+            operation(self.counts, other.counts),
+            self.reference,
+            operation(self.first, other.first),
+            operation(self.second, other.second),
+        )
+
+    def about(self, reference: Array) -> Self:
+        """The same moments about another reference."""
+        shift = self.reference - reference
+        counts = self.counts if self.counts.ndim == 2 else self.counts[:, None]
+        first = self.first + counts * shift
+        if self.second.ndim == 2:
+            second = self.second + 2 * shift * self.first + counts * shift**2
+        else:
+            cross = self.first[:, :, None] * shift[:, None, :]
+            second = self.second + cross + cross.swapaxes(1, 2)
+            second = second + self.counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+        return type(self)(self.counts, reference, first, second)
+
+
+@final
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """Gaussian: T(x) = (x, xxᵀ), mean parameters (E x, E xxᵀ), A(μ, Σ) = ½ μᵀΣ⁻¹μ + ½ log|Σ| + d/2 log 2π.
+
+    Usual parameters: `mean`, shape (K, d), and `covariance`, shape (K, d, d) — or the variances, shape
+    (K, d), of the axis-parallel structures. Computations use whitened residuals (x − μ)ᵀP, Σ⁻¹ = PPᵀ,
+    and moments about the current means, never the cancelling natural coordinates.
+
+    Parameters
+    ----------
+    covariance : str
+        "full" (= VVV), "tied" (= EEE), "diag" (= VVI), "spherical" (= VII), or mclust's name for the
+        structure Σ_k = λ_k D_k A_k D_kᵀ: volume, shape and orientation each Equal, Variable or Identity.
+    penalty : float
+        ε of the penalty exp(−½ ε tr Σ_k⁻¹) per row, which adds ε to the diagonal in the M-step.
+
+    Raises
+    ------
+    ParameterError
+        An unknown structure.
+
+    References
+    ----------
+    Celeux & Govaert (1995), Pattern Recognition 28(5), 781-793. Scrucca et al. (2016), The R Journal 8(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Gaussian
+    >>> Gaussian().estimate(np.array([[0.0], [2.0], [4.0]]))["mean"]
+    array([[2.]])
+    """
+
+    covariance: str = "full"
+    penalty: float = field(default=0.0, repr=False)
+
+    support = "the real numbers"
+
+    def __post_init__(self) -> None:
+        if self.structure not in structures.STRUCTURES:
+            names = ", ".join([*ALIASES, *structures.STRUCTURES])
+            raise ParameterError(f"covariance must be one of {names}; got {self.covariance!r}.")
+
+    @property
+    def structure(self) -> str:
+        """mclust's name of the covariance structure."""
+        return ALIASES.get(self.covariance, self.covariance)
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether covariances are axis-parallel and stored as variances."""
+        return self.structure in structures.DIAGONAL_STRUCTURES
+
+    @property
+    def accepts_missing(self) -> bool:  # type: ignore[override]
+        return self.diagonal
+
+    def bind(self, x: NDArray[Any]) -> Family:
+        if x.shape[1] == 1 and not self.diagonal:  # one column: VVV and EEE are plain variances
+            equal = self.structure[0] == "E"
+            return Gaussian("EII" if equal else "VII", self.penalty).bind(x)
+        return super().bind(x)
+
+    # -- density -----------------------------------------------------------------------------------
+    def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
+        if self.diagonal:
+            out = _diagonal_log_density(parameters["mean"], parameters["covariance"], x)
+        else:
+            out = _full_log_density(parameters["mean"], precision_cholesky(parameters), x)
+        if self.penalty:
+            out += self.log_penalty(parameters)
+        return out
+
+    def log_penalty(self, parameters: Parameters) -> Array:
+        """−½ ε tr Σ_k⁻¹: shape (K,)."""
+        return -0.5 * self.penalty * self._trace_precision(parameters)
+
+    def _trace_precision(self, parameters: Parameters) -> Array:
+        if self.diagonal:
+            return (1.0 / parameters["covariance"]).sum(axis=1)
+        return (precision_cholesky(parameters) ** 2).sum(axis=(1, 2))
+
+    def entropy(self, parameters: Parameters) -> Array:
+        """½ log|2πe Σ_k|, nats: shape (K,)."""
+        d = parameters["mean"].shape[1]
+        return 0.5 * (d * (LOG_2PI + 1.0) + self._log_det(parameters))
+
+    def _log_det(self, parameters: Parameters) -> Array:
+        if self.diagonal:
+            return np.log(parameters["covariance"]).sum(axis=1)
+        diagonals = np.diagonal(precision_cholesky(parameters), axis1=1, axis2=2)
+        return -2.0 * np.log(diagonals).sum(axis=1)
+
+    # -- EM ----------------------------------------------------------------------------------------
+    def statistics(
+        self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
+    ) -> GaussianStatistics:
+        reference = parameters["mean"]
+        if self.diagonal:
+            return _diagonal_moments(reference, x, responsibilities)
+        residuals = x - reference[:, None, :]
+        weighted = residuals * responsibilities.T[:, :, None]
+        second = weighted.swapaxes(1, 2) @ residuals
+        return GaussianStatistics(
+            responsibilities.sum(axis=0), reference, weighted.sum(axis=1), second
+        )
+
+    def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
+        x = np.asarray(x, float)
+        center = np.nanmean(x, axis=0) if len(x) else np.zeros(x.shape[1])
+        reference = np.broadcast_to(center, (responsibilities.shape[1], x.shape[1]))
+        rough = self.statistics({"mean": reference}, x, responsibilities)
+        counts = rough.counts if self.diagonal else rough.counts[:, None]
+        with np.errstate(invalid="ignore"):
+            mean = reference + rough.first / counts
+        return self.maximize(self.statistics({"mean": mean}, x, responsibilities), None)
+
+    def maximize(
+        self, statistics: GaussianStatistics, parameters: Parameters | None
+    ) -> dict[str, Array]:
+        """Moment matching: means, then the structure's covariance from the scatter about them."""
+        counts = statistics.counts if self.diagonal else statistics.counts[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shift = statistics.first / counts
+        mean = statistics.reference + shift
+        start = None if parameters is None else parameters["covariance"]
+        if self.diagonal:
+            scatter = statistics.second - counts * shift**2
+            scatter = np.maximum(scatter, 0.0) + self.penalty * counts
+            variances = structures.maximize_variances(
+                self.structure, statistics.counts, np.nan_to_num(scatter), start
+            )
+            return {"mean": mean, "covariance": variances}
+        scatter = statistics.second - statistics.first[:, :, None] * shift[:, None, :]
+        if self.penalty:
+            scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])
+        return with_precision(
+            mean, self._matrices(statistics.counts, scatter, start)
+        )
+
+    def _matrices(self, counts: Array, scatter: Array, start: Array | None) -> Array:
+        if self.structure == "VVV":
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return scatter / counts[:, None, None]
+        if self.structure == "EEE":
+            return np.broadcast_to(scatter.sum(axis=0) / counts.sum(), scatter.shape)
+        return structures.maximize_covariance(self.structure, counts, scatter, start)
+
+    def expected_log_density(self, parameters: Parameters, statistics: GaussianStatistics) -> float:
+        mean = parameters["mean"]
+        if statistics.reference is not mean:
+            statistics = statistics.about(mean)
+        if self.diagonal:
+            used = statistics.counts > 0
+            counts, variance = statistics.counts[used], parameters["covariance"][used]
+            scatter = statistics.second[used] + self.penalty * counts
+            return -0.5 * float((counts * (LOG_2PI + np.log(variance)) + scatter / variance).sum())
+        used = statistics.counts > 0
+        counts, factor = statistics.counts, precision_cholesky(parameters)
+        scatter = statistics.second
+        if self.penalty:
+            scatter = scatter + self.penalty * counts[:, None, None] * np.eye(mean.shape[1])
+        if not used.all():
+            counts, factor, scatter = counts[used], factor[used], scatter[used]
+        log_det = -2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        quadratic = ((factor.swapaxes(1, 2) @ scatter) * factor.swapaxes(1, 2)).sum()
+        return -0.5 * float(counts @ (mean.shape[1] * LOG_2PI + log_det) + quadratic)
+
+    def pseudo_statistics(self, count: Array, parameters: Parameters) -> GaussianStatistics:
+        mean, covariance = parameters["mean"], parameters["covariance"]
+        if self.diagonal:
+            counts = np.repeat(count[:, None], mean.shape[1], axis=1)
+            return GaussianStatistics(counts, mean, np.zeros_like(mean), counts * covariance)
+        return GaussianStatistics(
+            count, mean, np.zeros_like(mean), count[:, None, None] * covariance
+        )
+
+    # -- description -------------------------------------------------------------------------------
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        mean, covariance = parameters["mean"][component], parameters["covariance"][component]
+        noise = rng.standard_normal((n, len(mean)))
+        if self.diagonal:
+            return mean + noise * np.sqrt(covariance)
+        return mean + noise @ np.linalg.cholesky(covariance).T
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        n_components, n_columns = parameters["mean"].shape
+        return parameters["mean"].size + structures.n_covariance_parameters(
+            self.structure, n_components, n_columns
+        )
+
+    def location(self, parameters: Parameters) -> Array:
+        return parameters["mean"]
+
+    def smallest_count(self, n_columns: int) -> float:
+        own_volume = self.structure[0] == "V"
+        return float(max(n_columns + 1, 5)) if own_volume else 0.0
+
+    def named_parameters(self, parameters: Parameters) -> dict[str, Array]:
+        return {name: parameters[name] for name in ("mean", "covariance")}
+
+    def degeneracies(
+        self, parameters: Parameters, statistics: Any, marginal: Parameters | None
+    ) -> list[Degeneracy]:
+        if self.diagonal:
+            variance = parameters["covariance"]
+            scale = 1.0 if marginal is None else marginal["covariance"]
+            bad = ~(variance * COLLAPSE > scale)
+            return [
+                Degeneracy(int(k), f"the variance of column {int(j)} is {variance[k, j]:.2g}")
+                for k, j in _first_per_component(bad)
+            ]
+        factor = precision_cholesky(parameters)
+        if marginal is not None:
+            factor = np.linalg.cholesky(marginal["covariance"]).swapaxes(1, 2) @ factor
+        size = (factor**2).sum(axis=(1, 2))
+        return [
+            Degeneracy(int(k), _smallest_direction(parameters["covariance"][k]))
+            for k in np.flatnonzero(~(size < COLLAPSE))
+        ]
+
+
+def precision_cholesky(parameters: Parameters) -> Array:
+    """Upper triangular P with Σ_k⁻¹ = P_k P_kᵀ; NaN where Σ_k is not positive definite: (K, d, d)."""
+    if "precision_cholesky" in parameters:
+        return parameters["precision_cholesky"]
+    return with_precision(parameters["mean"], parameters["covariance"])["precision_cholesky"]
+
+
+def with_precision(mean: Array, covariance: Array) -> dict[str, Array]:
+    """Parameters of full geometry together with the factor that densities need."""
+    tied = covariance.strides[0] == 0
+    matrices = covariance[:1] if tied else covariance
+    try:
+        factor = np.linalg.inv(np.linalg.cholesky(matrices)).swapaxes(1, 2)
+    except np.linalg.LinAlgError:
+        factor = np.stack([_factor_or_nan(matrix) for matrix in matrices])
+    factor = np.broadcast_to(factor, covariance.shape) if tied else factor
+    return {"mean": mean, "covariance": covariance, "precision_cholesky": factor}
+
+
+def _factor_or_nan(matrix: Array) -> Array:
+    try:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(matrix)).T)
+    except np.linalg.LinAlgError:
+        return np.full_like(matrix, np.nan)
+
+
+def _full_log_density(mean: Array, factor: Array, x: Array) -> Array:
+    log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    if x.size * len(mean) <= 1 << 16:
+        whitened = (x - mean[:, None, :]) @ factor
+        squares = (whitened * whitened).sum(axis=2).T
+    else:  # one component at a time keeps the residuals in cache
+        squares = np.empty((len(x), len(mean)))
+        for k in range(len(mean)):
+            whitened = (x - mean[k]) @ factor[k]
+            squares[:, k] = np.einsum("ij,ij->i", whitened, whitened)
+    return (log_det - 0.5 * mean.shape[1] * LOG_2PI) - 0.5 * squares
+
+
+def _diagonal_log_density(mean: Array, variance: Array, x: Array) -> Array:
+    """Sum over the columns present."""
+    log_scale = 0.5 * (LOG_2PI + np.log(variance))
+    missing = np.isnan(x)
+    out = np.empty((len(x), len(mean)))
+    if not missing.any():
+        deviation = 1.0 / np.sqrt(variance)
+        for k in range(len(mean)):
+            z = (x - mean[k]) * deviation[k]
+            out[:, k] = np.einsum("ij,ij->i", z, z)
+        return -0.5 * out - log_scale.sum(axis=1)
+    for k in range(len(mean)):
+        terms = 0.5 * (x - mean[k]) ** 2 / variance[k] + log_scale[k]
+        out[:, k] = -np.where(missing, 0.0, terms).sum(axis=1)
+    return out
+
+
+def _diagonal_moments(reference: Array, x: Array, responsibilities: Array) -> GaussianStatistics:
+    """Per-column sums over the cells present, about each component's reference."""
+    missing = np.isnan(x)
+    present = np.where(missing, 0.0, 1.0)
+    first, second = np.empty_like(reference, float), np.empty_like(reference, float)
+    for k in range(len(reference)):
+        z = x - reference[k]
+        z[missing] = 0.0
+        first[k] = responsibilities[:, k] @ z
+        second[k] = responsibilities[:, k] @ (z * z)
+    return GaussianStatistics(responsibilities.T @ present, reference, first, second)
+
+
+def _first_per_component(bad: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    return [(int(k), int(np.argmax(bad[k]))) for k in np.flatnonzero(bad.any(axis=1))]
+
+
+def _smallest_direction(covariance: Array) -> str:
+    if not np.isfinite(covariance).all():
+        return "no rows support it"
+    values = np.linalg.eigvalsh(covariance)
+    return f"its smallest variance is {max(values[0], 0.0):.2g} along some direction"

@@ -1,0 +1,56 @@
+"""Nested mappings of arrays whose first axis is the component: select, replace, join, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Parameters
+
+__all__ = ["all_finite", "map_arrays", "n_components_of", "put", "stack", "take"]
+
+
+def map_arrays(function: Callable[..., Any], *parameters: Parameters) -> dict[str, Any]:
+    """Apply a function to each array, name by name."""
+    return {
+        name: map_arrays(function, *(p[name] for p in parameters))
+        if isinstance(value, Mapping)
+        else function(*(np.asarray(p[name]) for p in parameters))
+        for name, value in parameters[0].items()
+    }
+
+
+def take(parameters: Parameters, index: Any) -> dict[str, Any]:
+    """The components of an index array, in its order."""
+    return map_arrays(lambda a: a[index], parameters)
+
+
+def stack(parts: Sequence[Parameters]) -> dict[str, Any]:
+    """Join the components of several sets of parameters."""
+    return map_arrays(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def put(parameters: Parameters, keep: Parameters, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """`parameters`, but `keep` at the components in `mask`."""
+
+    def choose(new: Any, old: Any) -> Any:
+        return np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+
+    return map_arrays(choose, parameters, keep)
+
+
+def n_components_of(parameters: Parameters) -> int:
+    """K."""
+    value = next(iter(parameters.values()))
+    return n_components_of(value) if isinstance(value, Mapping) else len(value)
+
+
+def all_finite(parameters: Parameters) -> bool:
+    """Whether no number is NaN or infinite."""
+    return all(
+        all_finite(value) if isinstance(value, Mapping) else bool(np.isfinite(value).all())
+        for value in parameters.values()
+    )

@@ -1,0 +1,1 @@
+"""Posteriors and expected statistics: arrays in, arrays out; knows no family."""

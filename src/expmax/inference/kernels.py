@@ -1,0 +1,366 @@
+"""Compiled E-steps and the M-step of full covariances: arrays in, arrays out.
+
+Each call takes one chunk of rows (about 4096 to 65536 of them), releases the GIL and keeps its
+work in a buffer of the calling thread, so that threads can run chunks side by side; the same
+chunk gives the same bits on any thread.  Sums of chunks add, field by field, given the same
+parameters: the path and the reference depend on the parameters alone.
+
+A NaN or an infinity among the data makes the log-likelihood non-finite; then discard the sums.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expmax.inference import (
+    kernels_centred,
+    kernels_monomials,
+    kernels_mstep,
+    kernels_plain,
+    kernels_tiles,
+)
+from expmax.inference.kernels_tiles import GROUP, Array, padded, scratch
+
+PLAIN_COLUMNS = 5  # up to here the kernel that knows d at compile time is the fastest
+# Rounding grows by this factor at most before the kernels switch from monomials to centred ones:
+# statistics and log-likelihood then keep a relative error below 1e-11 (tests/inference).
+MAX_CANCELLATION = 1e4
+
+_FLOAT = np.dtype(np.float64)
+_SINGLE = np.dtype(np.float32)
+_LABEL = np.dtype(np.int64)
+_NO_WEIGHT = np.empty(0)  # arrays of no rows, not None: a second type would compile a second time
+_NO_LABEL = np.empty(0, np.int64)
+
+
+class GaussianSums(NamedTuple):
+    """Expected moments of a Gaussian mixture on some rows, about a reference point."""
+
+    counts: Array  # Σ_i w_i r_ik,                                 shape (K,)
+    reference: Array  # the points the moments are about,          shape (K, d)
+    first: Array  # Σ_i w_i r_ik (x_i - reference_k),              shape (K, d)
+    second: Array  # Σ_i w_i r_ik (x_i - reference_k)(...)',       shape (K, d, d); diagonal: (K, d)
+    log_likelihood: float  # Σ_i w_i log p(x_i), nats
+    entropy: float  # -Σ_i w_i Σ_k r_ik log r_ik, nats
+
+
+class LinearSums(NamedTuple):
+    """Expected sufficient statistics of a mixture on some rows."""
+
+    counts: Array  # Σ_i w_i r_ik,          shape (K,)
+    sums: Array  # Σ_i w_i r_ik t_i,        shape (K, P)
+    log_likelihood: float  # Σ_i w_i log p(x_i), nats
+    entropy: float  # -Σ_i w_i Σ_k r_ik log r_ik, nats
+
+
+class FullCovariances(NamedTuple):
+    """Maximum-likelihood Gaussians, with what the next E-step needs of them."""
+
+    means: Array  # shape (K, d)
+    covariances: Array  # shape (K, d, d)
+    precision_cholesky: Array  # upper triangular P, Σ^-1 = P P'; shape (K, d, d)
+    log_det: Array  # log|det P|, shape (K,)
+    ok: Array  # bool, shape (K,): every pivot of the Cholesky factor was positive
+
+
+def expect_gaussian(
+    x: Array,
+    weight: Array | None,
+    label: Array | None,
+    log_weights: Array,
+    means: Array,
+    precision_cholesky: Array,
+) -> GaussianSums:
+    """E-step of a Gaussian mixture with full covariances on one chunk of rows.
+
+    log joint of row i and component k, in nats, with P = precision_cholesky[k]:
+    log_weights[k] - d/2 log 2π + log|det P| - |P'(x_i - means[k])|² / 2.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, d)
+        C-contiguous float64 or float32 (sums are float64); may be read-only.
+    weight : ndarray, shape (n,), or None
+        Weight of each row; weight k is the same as k copies.
+    label : ndarray of int64, shape (n,), or None
+        Component the row is known to come from, -1 where unknown.  A known row adds its log joint
+        to the log-likelihood; a label outside 0..K-1, or of a component with log weight -inf,
+        makes the log-likelihood non-finite.
+    log_weights : ndarray, shape (K,)
+        Nats; -inf removes a component.
+    means : ndarray, shape (K, d)
+    precision_cholesky : ndarray, shape (K, d, d)
+        Upper triangular with a positive diagonal; what lies below it is not read.
+
+    Returns
+    -------
+    GaussianSums
+        About the means, or about the mean of the mixture where monomials serve.
+    """
+    x, weight, label = _rows(x, weight, label)
+    log_weights = _ready(log_weights, _FLOAT)
+    means = _ready(means, _FLOAT)
+    precision_cholesky = _ready(precision_cholesky, _FLOAT)
+    K, d = means.shape
+    if d > PLAIN_COLUMNS:
+        sums = _expect_monomials(
+            x, weight, label, log_weights, means, precision_cholesky, 1 + d + d * (d + 1) // 2
+        )
+        if sums is not None:
+            return sums
+        return _expect_centred(x, weight, label, log_weights, means, precision_cholesky)
+    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
+    log_likelihood, entropy = kernels_plain.e_step(
+        x,
+        weight,
+        label,
+        log_weights,
+        means,
+        precision_cholesky,
+        scratch(d + K + 4),
+        counts,
+        first,
+        second,
+        (0.0,) * d,
+    )
+    return GaussianSums(counts, means, first, second, log_likelihood, entropy)
+
+
+def expect_diagonal(
+    x: Array,
+    weight: Array | None,
+    label: Array | None,
+    log_weights: Array,
+    means: Array,
+    precision_scale: Array,
+) -> GaussianSums:
+    """E-step of a Gaussian mixture with diagonal covariances on one chunk of rows.
+
+    log joint of row i and component k, in nats, with s = precision_scale[k]:
+    log_weights[k] - d/2 log 2π + Σ_j log s_j - Σ_j (s_j (x_ij - means[k, j]))² / 2.
+
+    Parameters
+    ----------
+    precision_scale : ndarray, shape (K, d)
+        1 / standard deviation, positive.
+
+    The others, and the result, are those of `expect_gaussian`; `second` is (K, d).
+    """
+    x, weight, label = _rows(x, weight, label)
+    log_weights = _ready(log_weights, _FLOAT)
+    means = _ready(means, _FLOAT)
+    scale = _ready(precision_scale, _FLOAT)
+    K, d = means.shape
+    sums = _expect_monomials(x, weight, label, log_weights, means, scale, 1 + 2 * d)
+    if sums is not None:
+        return sums
+    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d))
+    work = scratch(d + K + 3)
+    log_likelihood, entropy = kernels_centred.e_step_diagonal(
+        x, weight, label, log_weights, means, scale, work, counts, first, second
+    )
+    return GaussianSums(counts, means, first, second, log_likelihood, entropy)
+
+
+def expect_linear(
+    t: Array,
+    log_base: Array | None,
+    weight: Array | None,
+    label: Array | None,
+    offset: Array,
+    natural: Array,
+) -> LinearSums:
+    """E-step of a mixture of any exponential family on one chunk of rows.
+
+    log joint of row i and component k, in nats: log_base[i] + offset[k] + natural[k] · t[i].
+
+    Parameters
+    ----------
+    t : ndarray, shape (n, P)
+        Sufficient statistics T(x), finite; C-contiguous float64 or float32; may be read-only.
+    log_base : ndarray, shape (n,), or None
+        log h(x), nats.
+    weight, label : ndarray, shape (n,), or None
+        As for `expect_gaussian`.
+    offset : ndarray, shape (K,)
+        Log weight minus the log partition A(η), nats; -inf removes a component.
+    natural : ndarray, shape (K, P)
+        Natural parameters η, finite.
+    """
+    t, weight, label = _rows(t, weight, label)
+    K, P = natural.shape
+    left, right = _columns(P)
+    W = np.zeros((padded(K, 2), len(left)))
+    W[:K, 0] = offset
+    W[:K, 1 : P + 1] = natural
+    S, log_likelihood, entropy = _run_monomials(
+        t, weight, label, np.zeros(P), left, right, W, K
+    )
+    if log_base is not None:
+        log_likelihood += float(log_base.sum() if len(weight) == 0 else weight @ log_base)
+    return LinearSums(S[:K, 0].copy(), S[:K, 1 : P + 1].copy(), log_likelihood, entropy)
+
+
+def maximize_full(
+    counts: Array, reference: Array, first: Array, second: Array
+) -> FullCovariances:
+    """M-step of full covariances from moments about a reference: the first five of GaussianSums.
+
+    covariance_k = second_k / counts_k - e e' with e = first_k / counts_k, mean_k = reference_k + e.
+
+    Returns
+    -------
+    FullCovariances
+        `ok` is false, and the precision factor NaN, where a covariance is not positive definite;
+        means and covariances too are NaN where the count is not positive.  Nothing is raised.
+    """
+    K, d = first.shape
+    means, covariances, P = np.empty((K, d)), np.empty((K, d, d)), np.empty((K, d, d))
+    log_det, ok = np.empty(K), np.empty(K, np.bool_)
+    kernels_mstep.maximize(
+        counts, reference, first, second, means, covariances, P, log_det, ok
+    )
+    return FullCovariances(means, covariances, P, log_det, ok)
+
+
+def precision_cholesky(covariances: Array) -> tuple[Array, Array, Array]:
+    """Precision factors P (K, d, d), log|det P| (K,) and success (K,) of covariances (K, d, d)."""
+    covariances = _ready(covariances, _FLOAT)
+    K = len(covariances)
+    P, log_det, ok = np.empty_like(covariances), np.empty(K), np.empty(K, np.bool_)
+    kernels_mstep.precision_cholesky(covariances, P, log_det, ok)
+    return P, log_det, ok
+
+
+def expected_full(
+    counts: Array,
+    reference: Array,
+    first: Array,
+    second: Array,
+    log_weights: Array,
+    means: Array,
+    precision_cholesky: Array,
+) -> float:
+    """Q = Σ_ik w_i r_ik log joint_ik at new parameters, from the sums alone, in nats.
+
+    Components without a count are left out, so that 0 · -inf is 0.
+    """
+    return kernels_mstep.expected(  # type: ignore[no-any-return]
+        _ready(counts, _FLOAT),
+        _ready(reference, _FLOAT),
+        _ready(first, _FLOAT),
+        _ready(second, _FLOAT),
+        _ready(log_weights, _FLOAT),
+        _ready(means, _FLOAT),
+        _ready(precision_cholesky, _FLOAT),
+    )
+
+
+def _expect_monomials(
+    x: Array,
+    weight: Array,
+    label: Array,
+    log_weights: Array,
+    means: Array,
+    precision: Array,
+    n_monomials: int,
+) -> GaussianSums | None:
+    """Sums about the mean of the mixture; None where that would lose accuracy."""
+    K, d = means.shape
+    full = precision.ndim == 3
+    width = padded(n_monomials, GROUP)
+    W = np.zeros((padded(K, 2), width))
+    left, right = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    fill = kernels_monomials.full_coefficients if full else kernels_monomials.diagonal_coefficients
+    reference, cancellation = fill(log_weights, means, precision, W, left, right)
+    if not cancellation <= MAX_CANCELLATION:
+        return None
+    S, log_likelihood, entropy = _run_monomials(
+        x, weight, label, reference, left, right, W, K
+    )
+    references = np.repeat(reference[None], K, axis=0)
+    if full:
+        counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
+        kernels_monomials.unpack_full(S, counts, first, second)
+    else:
+        counts, first, second = S[:K, 0].copy(), S[:K, 1 : 1 + d].copy(), S[:K, 1 + d : 1 + 2 * d].copy()
+    return GaussianSums(counts, references, first, second, log_likelihood, entropy)
+
+
+def _run_monomials(
+    x: Array,
+    weight: Array,
+    label: Array,
+    shift: Array,
+    left: Array,
+    right: Array,
+    W: Array,
+    K: int,
+) -> tuple[Array, float, float]:
+    """Expected sums of the monomials, log-likelihood and entropy."""
+    S = np.zeros(W.shape)
+    held = min(W.shape[1], kernels_monomials.PANEL)
+    work = scratch(1 + x.shape[1] + held + len(W) + 3)
+    log_likelihood, entropy = kernels_monomials.e_step(
+        x, weight, label, shift, left, right, W, K, S, work
+    )
+    return S, log_likelihood, entropy
+
+
+def _expect_centred(
+    x: Array,
+    weight: Array,
+    label: Array,
+    log_weights: Array,
+    means: Array,
+    precision_cholesky: Array,
+) -> GaussianSums:
+    """Sums about the means, for any number of columns."""
+    K, d = means.shape
+    width = padded(d, GROUP)
+    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, width, width))
+    work = scratch(d + K + 2 * width + 3)
+    log_likelihood, entropy = kernels_centred.e_step_full(
+        x, weight, label, log_weights, means, precision_cholesky, work, counts, first, second
+    )
+    second = np.ascontiguousarray(second[:, :d, :d])
+    return GaussianSums(counts, means, first, second, log_likelihood, entropy)
+
+
+@cache
+def _columns(P: int) -> tuple[Array, Array]:
+    """The monomials 1, z_1, ..., z_P as factors (left, right), padded."""
+    left, right = np.zeros((2, padded(P + 1, GROUP)), np.int64)
+    left[1 : P + 1] = np.arange(1, P + 1)
+    return left, right
+
+
+def _rows(x: Array, weight: Array | None, label: Array | None) -> tuple[Array, Array, Array]:
+    """The data as the kernels take them: one type each, empty where absent."""
+    x = _ready(x, _SINGLE if x.dtype == _SINGLE else _FLOAT)
+    weight = _NO_WEIGHT if weight is None else _ready(weight, _FLOAT)
+    label = _NO_LABEL if label is None else _ready(label, _LABEL)
+    return x, weight, label
+
+
+def _ready(a: Array, dtype: np.dtype[Any]) -> Array:
+    """The array as a plain, aligned, C-contiguous one of this dtype, copied only if it must be.
+
+    Read-only arrays are shown to numba as writeable ones, as it would compile everything a second
+    time for them; no kernel writes to its inputs.
+    """
+    if type(a) is np.ndarray and a.dtype == dtype and a.flags.carray:
+        return a
+    a = np.require(np.asarray(a), dtype, ("C", "A"))
+    return a if a.flags.writeable else np.asarray(_Writeable(a))
+
+
+class _Writeable:
+    """The memory of a read-only array, described as writeable; keeps that array alive."""
+
+    def __init__(self, a: Array) -> None:
+        self._owner = a
+        self.__array_interface__ = {**a.__array_interface__, "data": (a.ctypes.data, False)}

@@ -1,0 +1,47 @@
+"""Posterior of a finite latent variable: the softmax, its evidence and its entropy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.statistics import Array
+
+__all__ = ["clamp_labels", "soft_assign"]
+
+
+def soft_assign(log_joint: Array) -> tuple[Array, Array, Array]:
+    """Responsibilities, log evidence and entropy of each row.
+
+    r_ik = exp(l_ik − log Σ_j exp l_ij), and H_i = −Σ_k r_ik log r_ik from the responsibilities themselves.
+
+    Parameters
+    ----------
+    log_joint : ndarray, shape (n, K)
+        l_ik = log p(x_i, z_i = k | θ), nats; −inf marks an impossible component.
+
+    Returns
+    -------
+    responsibilities : ndarray, shape (n, K); NaN where every component is impossible
+    log_evidence : ndarray, shape (n,), nats; −inf where every component is impossible
+    entropy : ndarray, shape (n,), nats
+    """
+    top = log_joint.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_ratio = log_joint - top
+        unnormalised = np.exp(log_ratio)
+        total = unnormalised.sum(axis=1, keepdims=True)
+        responsibilities = unnormalised / total
+        log_total = np.log(total)
+        surprise = log_total - log_ratio  # −log r
+        np.copyto(surprise, 0.0, where=responsibilities == 0)
+        entropy = np.einsum("ij,ij->i", responsibilities, surprise)
+    return responsibilities, (top + log_total)[:, 0], entropy
+
+
+def clamp_labels(log_joint: Array, label: NDArray[np.int64]) -> None:
+    """Make every component but the known one impossible, in place; −1 leaves a row free."""
+    known = np.flatnonzero(label >= 0)
+    kept = log_joint[known, label[known]]
+    log_joint[known] = -np.inf
+    log_joint[known, label[known]] = kept

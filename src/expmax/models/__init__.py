@@ -1,0 +1,1 @@
+"""Latent-variable models: a family of observations under a latent structure."""

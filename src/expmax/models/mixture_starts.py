@@ -1,0 +1,262 @@
+"""Where mixture fits begin: partitions of the rows by several recipes, and moves from a solution.
+
+No single recipe finds the best optimum often; what finds it is variety (McLachlan & Peel 2000, §2.12;
+Biernacki, Celeux & Govaert 2003). Recipes rotate, and swaps rearrange the best solution found so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Block, Start
+from expmax.models.mixture import MixtureModel, MixtureParameters
+from expmax.statistics import Array
+
+__all__ = ["MixtureStarts"]
+
+BLENDS = (0.0, 0.02, 0.1, 0.3, 0.6)  # share of uniform responsibilities mixed in until a start is regular
+Rng = np.random.Generator
+
+
+@dataclass
+class MixtureStarts:
+    """Starts and moves for a mixture on a block of rows (all of them, or a subsample)."""
+
+    model: MixtureModel
+    block: Block
+    _views: list[Array] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        points = self._points()
+        standardised = (points - points.mean(axis=0)) / _spread(points)
+        self._views = [standardised, _sphere(standardised)]
+        if points.shape[1] == 1 and points.min() >= 0 and np.ptp(points) > 0:
+            for bent in (np.log(points + 0.01 * _spread(points)), np.sqrt(points)):
+                self._views.append((bent - bent.mean(axis=0)) / _spread(bent))
+
+    def _points(self) -> Array:
+        """Rows as points, column means in place of missing cells, constant columns left out."""
+        x = np.asarray(self.block.x, float)
+        points = self.model.groups[0].family.embed(x)
+        missing = np.isnan(points)
+        if missing.any():
+            present = np.maximum((~missing).sum(axis=0), 1)
+            mean = np.where(missing, 0.0, points).sum(axis=0) / present
+            points = np.where(missing, mean, points)
+        varies = np.ptp(points, axis=0) > 0
+        return points[:, varies] if varies.any() else points[:, :1]
+
+    # -- starts ------------------------------------------------------------------------------------
+    def starts(self, rngs: Iterator[Rng]) -> Iterator[Start[MixtureParameters]]:
+        """Recipes in rotation; each takes its own random generator."""
+        recipes = [
+            ("k-means++ seeds", self._seeds),
+            ("k-means, random axes, sphered", self._axes_sphered),
+            ("random partition", self._random_partition),
+            ("k-means, random axes", self._axes),
+            ("random centres, sphered", self._centres),
+            ("k-means, random projection", self._projection),
+        ]
+        for i, rng in enumerate(rngs):
+            name, recipe = recipes[i % len(recipes)]
+            start = self.from_partition(recipe(rng), rng)
+            if start is not None:
+                yield Start(start, name)
+
+    def _view(self, rng: Rng) -> Array:
+        """A one-column positive data set is seen on one of several scales."""
+        others = self._views[2:]
+        pick = int(rng.integers(len(others) + 1))
+        return self._views[0] if pick == 0 else others[pick - 1]
+
+    def _seeds(self, rng: Rng) -> NDArray[np.intp]:
+        return _nearest(self._view(rng), _plus_plus(self._view(rng), self._k, rng))
+
+    def _axes_sphered(self, rng: Rng) -> NDArray[np.intp]:
+        return self._kmeans(_some_columns(self._views[1], rng), rng)
+
+    def _axes(self, rng: Rng) -> NDArray[np.intp]:
+        return self._kmeans(_some_columns(self._view(rng), rng), rng)
+
+    def _projection(self, rng: Rng) -> NDArray[np.intp]:
+        points = self._views[0]
+        return self._kmeans(points @ rng.standard_normal((points.shape[1], 1)), rng)
+
+    def _centres(self, rng: Rng) -> NDArray[np.intp]:
+        points = self._views[1]
+        return _nearest(points, points[rng.choice(len(points), self._k, replace=True)])
+
+    def _random_partition(self, rng: Rng) -> NDArray[np.intp]:
+        return rng.integers(self._k, size=len(self.block.x))
+
+    def _kmeans(self, points: Array, rng: Rng) -> NDArray[np.intp]:
+        return kmeans(points, self._k, rng)
+
+    @property
+    def _k(self) -> int:
+        return len(self._estimated)
+
+    @property
+    def _estimated(self) -> NDArray[np.intp]:
+        """Components that have parameters to start; the others (atoms, noise) are given."""
+        return np.concatenate([g.index for g in self.model.groups if g.family.is_estimated])
+
+    # -- from a partition to parameters ------------------------------------------------------------
+    def from_partition(self, part: NDArray[np.intp], rng: Rng) -> MixtureParameters | None:
+        """Hard assignment of rows among the estimated components, then the M-step."""
+        hard = np.zeros((len(part), self.model.n_components))
+        estimated = self._estimated
+        if len(self.model.groups) > 1:  # components differ in kind: any may take any cluster
+            estimated = rng.permutation(estimated)
+        hard[np.arange(len(part)), estimated[part]] = 1.0
+        given = np.setdiff1d(np.arange(self.model.n_components), estimated)
+        hard[:, given] = 0.5 / self.model.n_components
+        return self.from_responsibilities(hard / hard.sum(axis=1, keepdims=True))
+
+    def from_responsibilities(self, responsibilities: Array) -> MixtureParameters | None:
+        """M-step from soft assignments, blended with uniform ones until no component is singular."""
+        if self.block.label is not None:
+            known = np.flatnonzero(self.block.label >= 0)
+            responsibilities[known] = 0.0
+            responsibilities[known, self.block.label[known]] = 1.0
+        for share in BLENDS:
+            r = (1 - share) * responsibilities + share / self.model.n_components
+            if self.block.weight is not None:
+                r = r * self.block.weight[:, None]
+            params = initial_parameters(self.model, self.block, r)
+            if params is not None:
+                return params
+        return None
+
+    # -- moves -------------------------------------------------------------------------------------
+    def moves(self, params: MixtureParameters, rngs: Iterator[Rng]) -> Iterator[Start[MixtureParameters]]:
+        """Swaps: drop one component, and split or seed another in its place."""
+        for rng in rngs:
+            start = self._swap(params, rng)
+            if start is not None:
+                yield start
+
+    def _swap(self, params: MixtureParameters, rng: Rng) -> Start[MixtureParameters] | None:
+        estimated = self._estimated
+        dropped = int(rng.choice(estimated))
+        log_weights = params.log_weights.copy()
+        log_weights[dropped] = -np.inf
+        if not np.isfinite(log_weights).any():
+            return None
+        without = MixtureParameters(log_weights, params.components)
+        r, log_evidence, _ = self.model.assign(without, self.block)
+        lost = ~np.isfinite(log_evidence)
+        r[lost] = 0.0
+        r[lost, dropped] = 1.0
+        others = estimated[estimated != dropped]
+        if len(others) and rng.random() < 0.7:
+            parent = int(rng.choice(others))
+            kind = self._split(r, parent, dropped, rng)
+        else:
+            kind = self._seed_neighbours(r, dropped, rng)
+        new = self.from_responsibilities(r)
+        return None if new is None else Start(new, kind)
+
+    def _split(self, r: Array, parent: int, child: int, rng: Rng) -> str:
+        """Cut the parent's rows in two by a hyperplane through its centre."""
+        points, share = self._views[0], r[:, parent]
+        total = share.sum()
+        centred = points - (share @ points) / max(total, 1e-300)
+        principal = rng.random() < 0.5
+        if principal:
+            _, vectors = np.linalg.eigh((centred * share[:, None]).T @ centred)
+            axis = vectors[:, -1]
+        else:
+            axis = rng.standard_normal(points.shape[1])
+        far = centred @ axis > 0
+        r[far, child] += r[far, parent]
+        r[far, parent] = 0.0
+        return "split, principal axis" if principal else "split, random axis"
+
+    def _seed_neighbours(self, r: Array, child: int, rng: Rng) -> str:
+        """Give the neighbours of a random row to the new component."""
+        points = self._views[int(rng.integers(2))]
+        distance = ((points - points[rng.integers(len(points))]) ** 2).sum(axis=1)
+        size = max(len(points) // (2 * self.model.n_components), 2)
+        near = np.argpartition(distance, min(size, len(points) - 1))[:size]
+        r[near] = 0.0
+        r[near, child] = 1.0
+        return "seeded neighbours"
+
+
+def initial_parameters(
+    model: MixtureModel, block: Block, responsibilities: Array
+) -> MixtureParameters | None:
+    """Weights and each family's own first estimate; None if a component is singular or empty."""
+    counts = responsibilities.sum(axis=0)
+    if not counts.min() > 0:
+        return None
+    components = []
+    for g, group in enumerate(model.groups):
+        x = np.asarray(block.x, float)
+        components.append(group.family.initialize(x, responsibilities[:, group.index]))
+    params = MixtureParameters(np.log(counts / counts.sum()), tuple(components))
+    return model.hold(params) if model.is_regular(params) else None
+
+
+def kmeans(points: Array, k: int, rng: Rng, n_iter: int = 6) -> NDArray[np.intp]:
+    """A few Lloyd iterations from k-means++ seeds (Arthur & Vassilvitskii 2007)."""
+    centres = _plus_plus(points, k, rng)
+    part = _nearest(points, centres)
+    for _ in range(n_iter):
+        counts = np.bincount(part, minlength=k)
+        sums = np.stack(
+            [np.bincount(part, column, minlength=k) for column in points.T], axis=1
+        )
+        filled = counts > 0
+        centres[filled] = sums[filled] / counts[filled, None]
+        new = _nearest(points, centres)
+        if np.array_equal(new, part):
+            break
+        part = new
+    return part
+
+
+def _plus_plus(points: Array, k: int, rng: Rng) -> Array:
+    """Seeds drawn with probability proportional to the squared distance to the nearest seed."""
+    seeds = np.empty((k, points.shape[1]))
+    seeds[0] = points[rng.integers(len(points))]
+    nearest = ((points - seeds[0]) ** 2).sum(axis=1)
+    for j in range(1, k):
+        cumulative = np.cumsum(nearest)
+        if cumulative[-1] > 0:
+            pick = int(np.searchsorted(cumulative, rng.random() * cumulative[-1]))
+        else:
+            pick = int(rng.integers(len(points)))
+        seeds[j] = points[min(pick, len(points) - 1)]
+        nearest = np.minimum(nearest, ((points - seeds[j]) ** 2).sum(axis=1))
+    return seeds
+
+
+def _nearest(points: Array, centres: Array) -> NDArray[np.intp]:
+    squares = (centres**2).sum(axis=1) - 2.0 * (points @ centres.T)
+    return np.argmin(squares, axis=1)
+
+
+def _some_columns(points: Array, rng: Rng) -> Array:
+    n_columns = points.shape[1]
+    size = int(rng.integers(1, n_columns + 1))
+    return np.ascontiguousarray(points[:, rng.choice(n_columns, size, replace=False)])
+
+
+def _spread(points: Array) -> Array:
+    spread = points.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _sphere(standardised: Array) -> Array:
+    """Principal axes scaled to unit variance; directions without variance are left out."""
+    _, singular, axes = np.linalg.svd(standardised, full_matrices=False)
+    used = singular > 1e-8 * max(singular[0], 1e-300)
+    if not used.any():
+        return standardised
+    return (standardised @ axes[used].T) / singular[used] * np.sqrt(len(standardised))
