@@ -132,7 +132,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows from 1e6 on")
     parser.add_argument("--repeats", type=int, default=0, help="turns; default: about 10 s a case")
     args = parser.parse_args()
-    print(f"{'covariance':10} {'rows':>8} {'d':>3} {'K':>3} {'sklearn ms':>11} {'ours ms':>9}", end="")
+    print(
+        f"{'covariance':10} {'rows':>8} {'d':>3} {'K':>3} {'sklearn ms':>11} {'ours ms':>9}", end=""
+    )
     print(f" {'ns/row':>7} {'ratio':>6} {'goal':>5}")
     with threadpool_limits(limits=1):
         for covariance, rows, d, K, goal in CASES:

@@ -3,27 +3,53 @@
 from expmax import errors
 from expmax.estimators.mixture import Mixture
 from expmax.families.bernoulli import Bernoulli
+from expmax.families.beta import Beta
+from expmax.families.binomial import Binomial
 from expmax.families.categorical import Categorical
+from expmax.families.dirichlet import Dirichlet
 from expmax.families.exponential import Exponential
+from expmax.families.gamma import Gamma
 from expmax.families.gaussian import Gaussian
+from expmax.families.geometric import Geometric
+from expmax.families.inverse_gaussian import InverseGaussian
+from expmax.families.log_normal import LogNormal
+from expmax.families.multinomial import Multinomial
+from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.point_mass import PointMass
 from expmax.families.poisson import Poisson
 from expmax.families.product import Product
+from expmax.families.student_t import StudentT
 from expmax.families.uniform import Uniform
+from expmax.families.von_mises import VonMises
+from expmax.families.von_mises_fisher import VonMisesFisher
+from expmax.families.weibull import Weibull
 from expmax.priors import ConjugatePrior
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Bernoulli",
+    "Beta",
+    "Binomial",
     "Categorical",
     "ConjugatePrior",
+    "Dirichlet",
     "Exponential",
+    "Gamma",
     "Gaussian",
+    "Geometric",
+    "InverseGaussian",
+    "LogNormal",
     "Mixture",
+    "Multinomial",
+    "NegativeBinomial",
     "PointMass",
     "Poisson",
     "Product",
+    "StudentT",
     "Uniform",
+    "VonMises",
+    "VonMisesFisher",
+    "Weibull",
     "errors",
 ]

@@ -7,7 +7,7 @@ into parameters (`maximize`), and knows Q(θ; S) = E_q log p(x, z | θ) as a fun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ __all__ = [
     "Array",
     "Block",
     "Chart",
+    "Compute",
     "Degeneracy",
     "Expectation",
     "Kind",
@@ -89,6 +90,16 @@ class Start(Generic[P]):
 
     params: P
     kind: str
+
+
+class Compute(Protocol):
+    """Who sums the blocks."""
+
+    def total(
+        self, function: Callable[[Block], Expectation[Any]], blocks: Sequence[Block]
+    ) -> Expectation[Any]:
+        """The sum of function(block) over the blocks, in an order that never changes."""
+        ...
 
 
 class Chart(Protocol[P, S]):

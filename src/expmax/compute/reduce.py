@@ -10,10 +10,7 @@ from typing import Any, Protocol, TypeVar
 from expmax.contract import Block
 from expmax.errors import parameter_error
 
-__all__ = ["Compute", "Serial", "Threads", "make_compute", "tree_sum"]
-
-T = TypeVar("T")
-
+__all__ = ["Serial", "Threads", "make_compute", "tree_sum"]
 
 class Addable(Protocol):
     """Anything with +."""
@@ -33,24 +30,13 @@ def tree_sum(terms: Sequence[A]) -> A:
     return level[0]
 
 
-class Compute(Protocol):
-    """Applies a function to every block and sums the results."""
-
-    def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A: ...
-
-    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]: ...
-
-
 class Serial:
     """One block after another in the calling thread."""
-
-    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]:
-        return [function(block) for block in blocks]
 
     def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
         if len(blocks) == 1:
             return function(blocks[0])
-        return tree_sum(self.map(function, blocks))
+        return tree_sum([function(block) for block in blocks])
 
 
 class Threads:
@@ -60,16 +46,13 @@ class Threads:
         self.n_workers = n_workers
         self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="expmax")
 
-    def map(self, function: Callable[[Block], T], blocks: Sequence[Block]) -> list[T]:
-        if len(blocks) == 1:
-            return [function(blocks[0])]
-        return list(self._pool.map(function, blocks))
-
     def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
-        return tree_sum(self.map(function, blocks))
+        if len(blocks) == 1:
+            return function(blocks[0])
+        return tree_sum(list(self._pool.map(function, blocks)))
 
 
-def make_compute(n_jobs: int | None) -> Compute:
+def make_compute(n_jobs: int | None) -> Serial | Threads:
     """Serial for None or 1; otherwise threads, counted from the processors available if negative."""
     if n_jobs == 0:
         raise parameter_error("n_jobs", "a non-zero integer or None", n_jobs)

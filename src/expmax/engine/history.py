@@ -48,6 +48,12 @@ class History:
         self.kl.append(kl)
         self.step.append(step)
 
+    def reopen(self) -> History:
+        """The same history without its closing row, for a run that goes on."""
+        columns = vars(self).values()
+        end = len(self) - (bool(self.step) and self.step[-1] == "end")
+        return History(*(list(column[:end]) for column in columns))
+
     def as_arrays(self) -> dict[str, Array]:
         """The numeric columns as arrays."""
         names = ("log_likelihood", "objective", "elbo", "delta_q", "kl")

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from expmax.contract import Degeneracy
 from expmax.engine.acceleration import Accelerator
+from expmax.engine.certificate import certify
 from expmax.engine.history import History
 from expmax.engine.problem import Point, Problem
 from expmax.engine.stopping import remaining_gain
@@ -24,6 +27,7 @@ Status = Literal[
     "decreased",
     "uncertified",
 ]
+TRIES = 8  # attempts at a certificate before a run is called uncertified
 WARM_UP = 10  # EM steps before any acceleration: they settle which basin the run is in
 
 
@@ -45,6 +49,8 @@ class Run:
     status: Status
     history: History
     remaining: float = float("inf")  # estimated gain still to be had, nats
+    curvature: float = float("nan")  # smallest curvature seen by the certificate
+    saddles: int = 0  # saddle points left behind
     degeneracies: list[Degeneracy] = field(default_factory=list)
     breach: Breach | None = None
 
@@ -87,7 +93,9 @@ def ascend(
     tol: float,
     max_iter: int,
     accelerator: Callable[[Problem], Accelerator] | None = None,
+    certifier: np.random.Generator | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    history: History | None = None,
 ) -> Run:
     """Climb from a point until the estimated remaining gain is below `tol`.
 
@@ -99,30 +107,35 @@ def ascend(
         Parameter updates allowed.
     accelerator : callable, optional
         Makes the proposer of accelerated steps; None for plain EM.
+    certifier : Generator, optional
+        Source of the certificate's random directions; None stops at the cheap estimate, uncertified.
     on_step : callable, optional
         Called with the iteration and the objective after every step.
+    history : History, optional
+        Of the run that this one continues.
     """
-    run = Run(point, "max_iter", History())
+    run = Run(point, "max_iter", History() if history is None else history)
     boost = None if accelerator is None else accelerator(problem)
+    patience = _Patience()
     try:
-        while len(run.history) < max_iter:
+        while len(run.history) < max_iter and run.status == "max_iter":
             _step(problem, run, boost)
             if on_step is not None:
                 on_step(len(run.history), run.point.objective)
-            if run.status != "max_iter" or _finished(problem, run, tol):
-                break
+            if run.status == "max_iter" and patience.due(run) and _promising(problem, run, boost, tol):
+                _conclude(problem, run, tol, certifier, patience)
+                boost = None if accelerator is None else accelerator(problem)
     except KeyboardInterrupt:
         run.status = "interrupted"
-    last = run.point
-    run.history.append(
-        last.expectation.log_likelihood,
-        last.objective,
-        problem.q(last.params, last) + last.expectation.entropy if last.finite else float("nan"),
-        float("nan"),
-        float("nan"),
-        "end",
-    )
+    _close(problem, run)
     return run
+
+
+def _close(problem: Problem, run: Run) -> None:
+    """The last row of the history: the quantities at the parameters returned."""
+    last, nan = run.point, float("nan")
+    elbo = problem.q(last.params, last) + last.expectation.entropy if last.finite else nan
+    run.history.append(last.expectation.log_likelihood, last.objective, elbo, nan, nan, "end")
 
 
 def _step(problem: Problem, run: Run, boost: Accelerator | None) -> None:
@@ -131,18 +144,15 @@ def _step(problem: Problem, run: Run, boost: Accelerator | None) -> None:
     if boost is not None and iteration >= WARM_UP:
         new = boost.propose(run.point)
         if new is not None:
-            old, nan = run.point, float("nan")
-            run.history.append(
-                old.expectation.log_likelihood, old.objective, nan, nan, nan, boost.name
-            )
+            _record(run, boost.name)
             run.point = new
+            if iteration % 5 == 0:
+                _check_degenerate(problem, run)
             return
     new, breach = em_step(problem, run.point, run.history)
     if not new.finite:
         run.status = "not_finite"
-        run.degeneracies = problem.degeneracies(run.point)
-        if run.degeneracies:
-            run.status = "degenerate"
+        _check_degenerate(problem, run)
         return
     if boost is not None:
         boost.saw_em_step(run.point, new)
@@ -153,20 +163,87 @@ def _step(problem: Problem, run: Run, boost: Accelerator | None) -> None:
         _check_degenerate(problem, run)
 
 
+def _record(run: Run, kind: str) -> None:
+    """A step that is not EM's: only the objective is known of it."""
+    old, nan = run.point, float("nan")
+    run.history.append(old.expectation.log_likelihood, old.objective, nan, nan, nan, kind)
+
+
 def _check_degenerate(problem: Problem, run: Run) -> None:
     run.degeneracies = problem.degeneracies(run.point)
     if run.degeneracies:
         run.status = "degenerate"
 
 
-def _finished(problem: Problem, run: Run, tol: float) -> bool:
-    """Whether the last steps were EM steps whose extrapolated gain is below tol."""
-    run.remaining = remaining_gain(
-        run.history, run.point.objective, problem.rounding(run.point)
-    )
-    if run.remaining > tol:
-        return False
+@dataclass
+class _Patience:
+    """When to try to conclude: at once, then after 1.4 times as many steps, a few times."""
+
+    next: int = 0
+    tries: int = 0
+
+    def due(self, run: Run) -> bool:
+        return len(run.history) >= self.next
+
+    def failed(self, run: Run) -> bool:
+        """Note a failure; whether to give up."""
+        self.tries += 1
+        self.next = len(run.history) + max(4, int(0.4 * len(run.history)))
+        return self.tries >= TRIES
+
+
+def _promising(problem: Problem, run: Run, boost: Accelerator | None, tol: float) -> bool:
+    """Whether a cheap estimate of the remaining gain is below tol."""
+    rounding = problem.rounding(run.point)
+    run.remaining = remaining_gain(run.history, run.point.objective, rounding)
+    if boost is not None and run.history.step[-1] == boost.name:
+        run.remaining = boost.remaining
+    return run.remaining <= max(0.5 * tol, rounding)
+
+
+def _conclude(
+    problem: Problem,
+    run: Run,
+    tol: float,
+    certifier: np.random.Generator | None,
+    patience: _Patience,
+) -> None:
+    """Certify the point, escape from a saddle, or find that the ascent must go on."""
     _check_degenerate(problem, run)
-    if run.status == "max_iter":
+    if run.status != "max_iter":
+        return
+    if certifier is None:
+        run.status = "uncertified"
+        return
+    trial = certify(problem, run.point, max(tol, problem.rounding(run.point)), certifier)
+    if trial is None:
+        run.status = "uncertified"
+        return
+    run.remaining, run.curvature = trial.remaining, trial.curvature
+    best = max((trial.point, *trial.escape), key=lambda point: point.objective)
+    if best is not run.point and best.objective >= run.point.objective:
+        _record(run, "newton" if best is trial.point else "escape")
+        run.point = best
+    if trial.passed:
         run.status = "stationary"
-    return True
+        return
+    if trial.escape:
+        run.saddles += 1
+        if best is run.point and not any(best is end for end in trial.escape):
+            _perturb(problem, run, trial.escape)
+    if patience.failed(run):
+        run.status = "uncertified"
+
+
+def _perturb(problem: Problem, run: Run, ends: tuple[Point, ...]) -> None:
+    """Neither way along the negative curvature rises at once: try a few EM steps down each."""
+    for end in ends:
+        point = end
+        for _ in range(WARM_UP):
+            point = problem.at(problem.maximize(point))
+            if not point.finite:
+                break
+            if point.objective > run.point.objective + problem.rounding(run.point):
+                _record(run, "escape")
+                run.point = point
+                return

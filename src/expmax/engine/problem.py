@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from expmax.compute.reduce import Compute, Serial
-from expmax.contract import Block, Degeneracy, Expectation
+from expmax.contract import Block, Compute, Degeneracy, Expectation
 
 __all__ = ["Point", "Problem"]
 
@@ -36,7 +35,7 @@ class Problem:
 
     model: Any
     blocks: Sequence[Block]
-    compute: Compute = field(default_factory=Serial)
+    compute: Compute
     n_expect: int = 0
 
     def at(self, params: Any) -> Point:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from expmax.contract import Start
+from expmax.engine.history import History
 from expmax.engine.loop import Run, ascend
 from expmax.engine.problem import Point, Problem
 
@@ -233,18 +234,21 @@ def climber(
     tol: float,
     max_iter: int,
     accelerator: Callable[[Problem], Any] | None,
+    certifier: Rng | None = None,
     on_step: Callable[[int, float], None] | None = None,
-) -> Callable[[Point], Run]:
-    """`ascend` with everything but the point filled in."""
+) -> Callable[..., Run]:
+    """`ascend` with everything but the point, and the history it continues, filled in."""
 
-    def climb(point: Point) -> Run:
+    def climb(point: Point, history: History | None = None) -> Run:
         return ascend(
             problem,
             point,
             tol=tol,
             max_iter=max_iter,
             accelerator=accelerator,
+            certifier=certifier,
             on_step=on_step,
+            history=history,
         )
 
     return climb

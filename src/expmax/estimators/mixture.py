@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from expmax.compute.reduce import make_compute
+from expmax.compute.reduce import Serial, make_compute
 from expmax.contract import Block, Parameters, iterate_rows, make_blocks
 from expmax.data.compression import compress
 from expmax.data.tables import read_table
-from expmax.engine.loop import Run, ascend
+from expmax.engine.acceleration import Lbfgs
+from expmax.engine.loop import Run
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import Budget, Search, StartRecord, climber, search
 from expmax.errors import (
@@ -274,30 +275,35 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         label: NDArray[np.int64] | None,
     ) -> Search:
         model: MixtureModel = problem.model
-        climb = climber(
-            problem, tol=self.tol, max_iter=self.max_iter, accelerator=self._accelerator()
-        )
-        start = self._given_start(model, x, weight, label)
-        if start is not None:
-            return _single(climb(problem.at(start)), "given")
-        if not any(group.family.is_estimated for group in model.groups) or model.n_components == 1:
-            return _single(climb(problem.at(self._one_start(model, x, weight, label))), "closed form")
         seed = np.random.SeedSequence(
             int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         )
+        options: dict[str, Any] = {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "accelerator": self._accelerator(),
+        }
+        finish = climber(problem, certifier=np.random.default_rng(seed.spawn(1)[0]), **options)
+        start = self._given_start(model, x, weight, label)
+        if start is not None:
+            return _single(finish(problem.at(start)), "given")
+        if not any(group.family.is_estimated for group in model.groups) or model.n_components == 1:
+            start = self._one_start(model, x, weight, label)
+            return _single(finish(problem.at(start)), "closed form")
         spike = _spike_rule(model, x.shape[1])
         sub = self._subsample(problem, x, weight, label, seed)
         source = MixtureStarts(model, sub.blocks[0])
         budget = self._budget(model.n_components)
-        short = climber(sub, tol=self.tol, max_iter=self.max_iter, accelerator=self._accelerator())
-        result = search(sub, source, seed, budget, short, spike)
+        result = search(sub, source, seed, budget, climber(sub, **options), spike)
         if sub is not problem:
             problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(x), 1)
-            result = _continue(problem, climb, result, spike)
+            return _continue(problem, finish, result, spike)
+        if result.best is not None and result.best.status == "uncertified":
+            result.best = finish(result.best.point, result.best.history.reopen())
         return result
 
     def _accelerator(self) -> Any:
-        return None
+        return None if self.accelerate is None else Lbfgs
 
     def _budget(self, k: int) -> Budget:
         if self.n_init != "auto":
@@ -329,7 +335,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             None if label is None else label[rows],
             {},
         )
-        return Problem(problem.model, [block])
+        return Problem(problem.model, [block], Serial())
 
     def _one_start(
         self,
@@ -597,7 +603,7 @@ def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Searc
             break
     runs = [run for run in runs if run.point.finite]
     runs.sort(key=lambda run: -run.point.objective)
-    finished = [climb(run.point) for run in runs[:2]]
+    finished = [climb(run.point, run.history.reopen()) for run in runs[:2]]
     finished.sort(key=lambda run: (run.status == "degenerate", -run.point.objective))
     result.best = finished[0] if finished else None
     return result

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError, ImpossibleDataError
+from expmax.families.charts import FamilyChart, NaturalChart
 from expmax.statistics import Additive, Array
 
 __all__ = ["ExponentialFamily", "Family", "MomentStatistics", "masked_dot"]
@@ -33,9 +34,10 @@ def masked_dot(statistics: Array, natural: Array) -> Array:
     A natural coordinate is −∞ on the boundary of a family (a zero rate or probability).
     """
     infinite = np.isneginf(natural)
-    if not infinite.any():
-        return statistics @ natural.T
-    out = statistics @ np.where(infinite, 0.0, natural).T
+    with np.errstate(invalid="ignore"):  # a collapsed component has a coordinate of +∞: NaN
+        if not infinite.any():
+            return statistics @ natural.T
+        out = statistics @ np.where(infinite, 0.0, natural).T
     out[(statistics > 0).astype(float) @ infinite.T.astype(float) > 0] = -np.inf
     return out
 
@@ -119,6 +121,10 @@ class Family(ABC):
         """Entropy of the family's own latent variables under q, nats; 0 without any."""
         return 0.0
 
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
+        """Whitened local coordinates for acceleration and certificate; None where there are none."""
+        return None
+
     @abstractmethod
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> Additive:
         """Statistics of `count[k]` imaginary rows distributed as component k of `parameters`."""
@@ -172,12 +178,13 @@ class Family(ABC):
         {'rate': array([3.])}
         """
         ones = np.ones((len(x), 1)) if weight is None else np.asarray(weight, float)[:, None]
-        parameters = self.initialize(x, ones)
+        family = self.bind(x)
+        parameters = family.initialize(x, ones)
         for _ in range(200):  # closed forms stop at once; local and augmented families iterate
-            statistics = self.statistics(parameters, x, ones)
-            before = self.expected_log_density(parameters, statistics)
-            update = self.maximize(statistics, parameters)
-            gain = self.expected_log_density(update, statistics) - before
+            statistics = family.statistics(parameters, x, ones)
+            before = family.expected_log_density(parameters, statistics)
+            update = family.maximize(statistics, parameters)
+            gain = family.expected_log_density(update, statistics) - before
             parameters = update
             if not gain > 1e-13 * abs(before):
                 break
@@ -231,6 +238,22 @@ class ExponentialFamily(Family):
         """E[log h(x)], nats: shape (K,). Zero unless a family says otherwise."""
         return np.zeros(len(natural))
 
+    def fisher_information(self, natural: Array) -> Array:
+        """∇²A(η) = Cov[T(x)]: shape (K, dim, dim); central differences of ∇A unless a family knows it."""
+        step = 1e-5 * np.maximum(np.abs(natural), 1e-3)
+        columns = []
+        for j in range(natural.shape[1]):
+            shift = np.zeros_like(natural)
+            shift[:, j] = step[:, j]
+            with np.errstate(all="ignore"):  # a component on the boundary has none: NaN says so
+                rise = self.to_mean(natural + shift) - self.to_mean(natural - shift)
+            columns.append(rise / (2.0 * step[:, j : j + 1]))
+        matrix = np.stack(columns, axis=2)
+        return 0.5 * (matrix + matrix.swapaxes(1, 2))
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
+        return NaturalChart(self, parameters, statistics)
+
     # -- what follows from them --------------------------------------------------------------------
     def entropy(self, natural: Array) -> Array:
         """H = A(η) − η·∇A(η) − E[log h(x)], nats: shape (K,)."""
@@ -248,7 +271,8 @@ class ExponentialFamily(Family):
         natural = self.natural(parameters)
         out = masked_dot(t, natural)
         partition = self.log_partition(natural)
-        out += log_base[:, None] - (partition if present is None else present[:, None] * partition)
+        with np.errstate(invalid="ignore"):
+            out += log_base[:, None] - (partition if present is None else present[:, None] * partition)
         return out
 
     def moments(self, x: Array, memo: Memo = None) -> tuple[Array, Array, Array | None]:
@@ -298,7 +322,8 @@ class ExponentialFamily(Family):
         used = statistics.counts > 0
         linear = _xdot(natural[used], statistics.sums[used]).sum()
         partition = statistics.counts[used] @ self.log_partition(natural[used])
-        return float(linear - partition + statistics.log_base)
+        with np.errstate(invalid="ignore"):
+            return float(linear - partition + statistics.log_base)
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> MomentStatistics:
         mean = self.to_mean(self.natural(parameters))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families.base import ExponentialFamily
+from expmax.families.charts import LogitChart, FamilyChart
 from expmax.statistics import Array
 
 __all__ = ["Bernoulli"]
@@ -64,6 +65,9 @@ class Bernoulli(ExponentialFamily):
 
     def location(self, parameters: Parameters) -> Array:
         return parameters["probability"]
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
+        return LogitChart(self, parameters, statistics)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

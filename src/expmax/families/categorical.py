@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
+from expmax.families.charts import CategoryChart, FamilyChart
 from expmax.statistics import Array
 
 __all__ = ["Categorical"]
@@ -76,6 +77,9 @@ class Categorical(ExponentialFamily):
 
     def embed(self, x: Array) -> Array:
         return self.sufficient_statistics(x)
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
+        return CategoryChart(self, parameters, statistics)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -52,6 +52,9 @@ class Exponential(ExponentialFamily):
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"rate": -natural[:, 0]}
 
+    def smallest_count(self, n_columns: int) -> float:
+        return 0.0  # one parameter: a single waiting time is no spike
+
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:

@@ -12,6 +12,8 @@ from expmax.contract import Degeneracy, Parameters
 from expmax.errors import ParameterError
 from expmax.families import covariance as structures
 from expmax.families.base import Family, Memo
+from expmax.families.charts import FamilyChart
+from expmax.families.gaussian_charts import DiagonalChart, FullChart
 from expmax.statistics import Additive, Array
 
 __all__ = ["Gaussian", "GaussianStatistics"]
@@ -195,9 +197,7 @@ class Gaussian(Family):
         scatter = statistics.second - statistics.first[:, :, None] * shift[:, None, :]
         if self.penalty:
             scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])
-        return with_precision(
-            mean, self._matrices(statistics.counts, scatter, start)
-        )
+        return with_precision(mean, self._matrices(statistics.counts, scatter, start))
 
     def _matrices(self, counts: Array, scatter: Array, start: Array | None) -> Array:
         if self.structure == "VVV":
@@ -226,6 +226,14 @@ class Gaussian(Family):
         log_det = -2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         quadratic = ((factor.swapaxes(1, 2) @ scatter) * factor.swapaxes(1, 2)).sum()
         return -0.5 * float(counts @ (mean.shape[1] * LOG_2PI + log_det) + quadratic)
+
+    def chart(self, parameters: Parameters, statistics: GaussianStatistics) -> FamilyChart | None:
+        if self.structure in ("VVV", "EEE"):
+            factor = precision_cholesky(parameters)
+            return FullChart(self, parameters, factor, statistics.counts)
+        if self.structure in ("EII", "VII", "EEI", "VVI"):
+            return DiagonalChart(self, parameters, statistics.counts)
+        return None
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> GaussianStatistics:
         mean, covariance = parameters["mean"], parameters["covariance"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError, ParameterError
 from expmax.families.base import Family, Memo
+from expmax.families.charts import FamilyChart, ProductChart
 from expmax.statistics import Additive, Array
 
 __all__ = ["Product", "ProductStatistics"]
@@ -84,9 +85,7 @@ class Product(Family):
         return (
             isinstance(other, Product)
             and (self.keys, self.families) == (other.keys, other.families)
-            and all(
-                np.array_equal(a, b) for a, b in zip(self.slices, other.slices, strict=False)
-            )
+            and all(np.array_equal(a, b) for a, b in zip(self.slices, other.slices, strict=False))
         )
 
     def __hash__(self) -> int:
@@ -125,9 +124,7 @@ class Product(Family):
             slices, [f.bind(x[:, s]) for f, s in zip(self.families, slices, strict=True)]
         )
 
-    def _bound(
-        self, slices: Sequence[NDArray[np.intp]], families: Sequence[Family]
-    ) -> Product:
+    def _bound(self, slices: Sequence[NDArray[np.intp]], families: Sequence[Family]) -> Product:
         bound = Product(columns=dict(zip(self.keys, families, strict=True)))
         bound.slices = tuple(slices)
         return bound
@@ -194,6 +191,16 @@ class Product(Family):
             for family, factor in zip(self.families, statistics.factors, strict=True)
         )
 
+    def chart(self, parameters: Parameters, statistics: ProductStatistics) -> FamilyChart | None:
+        charts = [
+            family.chart(self._part(parameters, i), statistics.factors[i])
+            for i, family in enumerate(self.families)
+        ]
+        known = (c is not None or not f.is_estimated for c, f in zip(charts, self.families, strict=True))
+        if not all(known):
+            return None
+        return ProductChart([_label(key) for key in self.keys], charts, parameters)
+
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> ProductStatistics:
         return ProductStatistics(
             tuple(
@@ -247,9 +254,7 @@ class Product(Family):
             part = None if marginal is None else self._part(marginal, i)
             sums = None if statistics is None else statistics.factors[i]
             own = family.degeneracies(self._part(parameters, i), sums, part)
-            found += [
-                Degeneracy(d.component, f"{_label(self.keys[i])}: {d.reason}") for d in own
-            ]
+            found += [Degeneracy(d.component, f"{_label(self.keys[i])}: {d.reason}") for d in own]
         return found
 
     def _view(self, x: Array, index: int, memo: Memo) -> tuple[Array, Memo]:

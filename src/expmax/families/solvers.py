@@ -24,9 +24,11 @@ __all__ = [
     "Interpolant",
     "LocalStatistics",
     "bessel_ratio",
+    "climb",
     "collapsed",
     "concentration_of_resultant",
     "dirichlet_concentration",
+    "dirichlet_mean_log",
     "expected_over_counts",
     "gamma_shape",
     "log1p_minus",
@@ -112,7 +114,16 @@ def gamma_shape(gap: Array) -> Array:
 
     bound = np.full(gap.shape, LOG_FLOAT)
     with np.errstate(all="ignore"):
-        return np.where(gap <= 0, np.inf, np.exp(newton(excess, start, -bound, bound)))
+        shape = np.exp(newton(excess, start, -bound, bound))
+    return np.where(gap <= 0, np.inf, np.where(gap == np.inf, 0.0, shape))
+
+
+def dirichlet_mean_log(alpha: Array) -> Array:
+    """ψ(α_j) − ψ(Σα), shape (K, d), without the cancellation at large α."""
+    total = alpha.sum(axis=1, keepdims=True)
+    part, whole = log_minus_digamma(alpha)[0], log_minus_digamma(total)[0]
+    with np.errstate(all="ignore"):
+        return np.asarray(np.log(alpha / total) - part + whole)
 
 
 def inverse_digamma(y: Array) -> Array:
@@ -154,13 +165,10 @@ def dirichlet_concentration(mean_log: Array) -> Array:
 def _dirichlet_step(alpha: Array, mean_log: Array) -> tuple[Array, Array]:
     """Newton step and decrement λ of Σ α_j E[log x_j] − A(α): shapes (K, d) and (K, 1)."""
     total = alpha.sum(axis=1, keepdims=True)
-    part, whole = log_minus_digamma(alpha)[0], log_minus_digamma(total)[0]
-    gradient = mean_log - (np.log(alpha / total) - part + whole)
+    gradient = mean_log - dirichlet_mean_log(alpha)
     inverse, inverse_total = 1 / polygamma(1, alpha), 1 / polygamma(1, total)
     pull = (gradient * inverse).sum(axis=1, keepdims=True)
-    step = inverse * (
-        gradient + pull / (inverse_total - inverse.sum(axis=1, keepdims=True))
-    )
+    step = inverse * (gradient + pull / (inverse_total - inverse.sum(axis=1, keepdims=True)))
     return step, np.sqrt((gradient * step).sum(axis=1, keepdims=True))
 
 
@@ -255,7 +263,9 @@ def concentration_of_resultant(order: float, length: Array) -> Array:
         kappa = np.exp(u)
         ratio = bessel_ratio(order, kappa)
         slope = (1 - ratio) * (1 + ratio) - (d - 1) * ratio / kappa
-        guess_slope = 1 / ratio - 2 * ratio / (d - ratio**2) + 2 * ratio / ((1 - ratio) * (1 + ratio))
+        guess_slope = (
+            1 / ratio - 2 * ratio / (d - ratio**2) + 2 * ratio / ((1 - ratio) * (1 + ratio))
+        )
         # A'(κ) drowns in rounding where it is small, but there φ(A(κ)) ∝ κ
         return log_guess(ratio) - target, np.where(slope > 1e-8, kappa * slope * guess_slope, 1.0)
 
@@ -413,25 +423,28 @@ class Interpolant:
             self.resolved = size[-2:].max(axis=0) <= 1e-12 * size.max(axis=0)
 
     def __call__(self, s: Array, derivative: int = 0) -> Array:
-        """Value or derivative at s, shape (K,) or (m, K); a value at a node is the value given."""
+        """Value or derivative at s, shape (K,) or (m, K).
+
+        At a node the value is the one given; between nodes NaN unless the polynomial is resolved.
+        """
         if derivative:
             coefficients = self.derivatives[derivative]
             if s.ndim == 2:
                 coefficients = coefficients[:, None, :]
             return np.asarray(chebyshev.chebval(s, coefficients, tensor=False))
         gap = s[..., None] - UNIT_NODES
-        hit = gap == 0
+        hit = np.abs(gap) <= 1e-14  # what rounding leaves of a node after a change of coordinates
         with np.errstate(all="ignore"):
             weight = np.where(hit.any(axis=-1, keepdims=True), hit, _BARYCENTRIC / gap)
             terms = np.where(weight == 0, 0.0, weight * self.values)
             out = terms.sum(axis=-1) / weight.sum(axis=-1)
-        return np.asarray(np.where(np.abs(s) <= 1, out, np.nan))
+        inside = (np.abs(s) <= 1) & self.resolved
+        return np.asarray(np.where(inside | hit.any(axis=-1), out, np.nan))
 
 
 def climb(
     value: Callable[[Array], Array],
     slope: Callable[[Array], tuple[Array, Array]],
-    resolved: Array,
     upper: Array,
 ) -> Array:
     """s in [−1, upper] that maximises K smooth functions, never below their value at 0: shape (K,).
@@ -439,18 +452,16 @@ def climb(
     Parameters
     ----------
     value : callable
-        s of shape (m, K) ↦ values, exact at `UNIT_NODES`.
+        s of shape (m, K) ↦ values; NaN where they cannot be trusted, and then the best node is taken.
     slope : callable
         s of shape (K,) ↦ first and second derivative.
-    resolved : ndarray of bool, shape (K,)
-        Whether values between the nodes can be trusted; elsewhere the best node is taken.
     upper : ndarray, shape (K,)
         End of the interval, in [0, 1].
     """
     grid = np.broadcast_to(UNIT_NODES[:, None], (len(UNIT_NODES), len(upper)))
     heights = value(grid)
     heights = np.where(np.isnan(heights) | (grid > upper), -np.inf, heights)
-    best = heights.argmax(axis=0)
+    best = np.where(heights[HALF] == heights.max(axis=0), HALF, heights.argmax(axis=0))
     node = UNIT_NODES[best]
     left = UNIT_NODES[np.maximum(best - 1, 0)]
     right = np.minimum(UNIT_NODES[np.minimum(best + 1, len(UNIT_NODES) - 1)], upper)
@@ -462,6 +473,5 @@ def climb(
     root = np.clip(newton(descent, node, left, right), left, right)
     with np.errstate(invalid="ignore"):
         at_root, at_best = value(root[None])[0], heights.max(axis=0)
-        better = resolved & (at_root >= at_best - 16 * EPS * np.abs(at_best))
-    found = np.where(better, root, node)
-    return np.where(np.isfinite(heights[HALF]), found, 0.0)
+        better = at_root >= at_best - 16 * EPS * np.abs(at_best)
+    return np.where(np.isfinite(at_best), np.where(better, root, node), 0.0)

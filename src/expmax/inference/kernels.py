@@ -10,7 +10,6 @@ A NaN or an infinity among the data makes the log-likelihood non-finite; then di
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,6 @@ from expmax.inference import (
     kernels_monomials,
     kernels_mstep,
     kernels_plain,
-    kernels_tiles,
 )
 from expmax.inference.kernels_tiles import GROUP, Array, padded, scratch
 
@@ -106,12 +104,14 @@ def expect_gaussian(
     precision_cholesky = _ready(precision_cholesky, _FLOAT)
     K, d = means.shape
     if d > PLAIN_COLUMNS:
-        sums = _expect_monomials(
-            x, weight, label, log_weights, means, precision_cholesky, 1 + d + d * (d + 1) // 2
-        )
-        if sums is not None:
-            return sums
-        return _expect_centred(x, weight, label, log_weights, means, precision_cholesky)
+        polynomial = _coefficients(log_weights, means, precision_cholesky)
+        if not polynomial.cancellation <= MAX_CANCELLATION:
+            return _expect_centred(x, weight, label, log_weights, means, precision_cholesky)
+        S, log_likelihood, entropy = _expect_monomials(x, weight, label, K, polynomial)
+        counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
+        kernels_monomials.unpack_full(S, counts, first, second)
+        references = np.repeat(polynomial.reference[None], K, axis=0)
+        return GaussianSums(counts, references, first, second, log_likelihood, entropy)
     counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
     log_likelihood, entropy = kernels_plain.e_step(
         x,
@@ -154,9 +154,14 @@ def expect_diagonal(
     means = _ready(means, _FLOAT)
     scale = _ready(precision_scale, _FLOAT)
     K, d = means.shape
-    sums = _expect_monomials(x, weight, label, log_weights, means, scale, 1 + 2 * d)
-    if sums is not None:
-        return sums
+    polynomial = _coefficients(log_weights, means, scale)
+    if polynomial.cancellation <= MAX_CANCELLATION:
+        S, log_likelihood, entropy = _expect_monomials(x, weight, label, K, polynomial)
+        counts, first, second = np.split(S[:K, : 1 + 2 * d], [1, 1 + d], axis=1)
+        references = np.repeat(polynomial.reference[None], K, axis=0)
+        return GaussianSums(
+            counts[:, 0].copy(), references, first.copy(), second.copy(), log_likelihood, entropy
+        )
     counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d))
     work = scratch(d + K + 3)
     log_likelihood, entropy = kernels_centred.e_step_diagonal(
@@ -192,21 +197,18 @@ def expect_linear(
     """
     t, weight, label = _rows(t, weight, label)
     K, P = natural.shape
-    left, right = _columns(P)
-    W = np.zeros((padded(K, 2), len(left)))
-    W[:K, 0] = offset
-    W[:K, 1 : P + 1] = natural
-    S, log_likelihood, entropy = _run_monomials(
-        t, weight, label, np.zeros(P), left, right, W, K
-    )
+    weights = np.zeros((padded(K, 2), padded(1 + P, GROUP)))
+    weights[:K, 0], weights[:K, 1 : 1 + P] = offset, natural
+    left, right = np.zeros((2, weights.shape[1]), np.int64)
+    left[1 : 1 + P] = np.arange(1, 1 + P)
+    polynomial = _Coefficients((), left, right, weights, np.zeros(P), 1.0)
+    S, log_likelihood, entropy = _expect_monomials(t, weight, label, K, polynomial)
     if log_base is not None:
         log_likelihood += float(log_base.sum() if len(weight) == 0 else weight @ log_base)
-    return LinearSums(S[:K, 0].copy(), S[:K, 1 : P + 1].copy(), log_likelihood, entropy)
+    return LinearSums(S[:K, 0].copy(), S[:K, 1 : 1 + P].copy(), log_likelihood, entropy)
 
 
-def maximize_full(
-    counts: Array, reference: Array, first: Array, second: Array
-) -> FullCovariances:
+def maximize_full(counts: Array, reference: Array, first: Array, second: Array) -> FullCovariances:
     """M-step of full covariances from moments about a reference: the first five of GaussianSums.
 
     covariance_k = second_k / counts_k - e e' with e = first_k / counts_k, mean_k = reference_k + e.
@@ -220,9 +222,7 @@ def maximize_full(
     K, d = first.shape
     means, covariances, P = np.empty((K, d)), np.empty((K, d, d)), np.empty((K, d, d))
     log_det, ok = np.empty(K), np.empty(K, np.bool_)
-    kernels_mstep.maximize(
-        counts, reference, first, second, means, covariances, P, log_det, ok
-    )
+    kernels_mstep.maximize(counts, reference, first, second, means, covariances, P, log_det, ok)
     return FullCovariances(means, covariances, P, log_det, ok)
 
 
@@ -259,53 +259,61 @@ def expected_full(
     )
 
 
-def _expect_monomials(
-    x: Array,
-    weight: Array,
-    label: Array,
-    log_weights: Array,
-    means: Array,
-    precision: Array,
-    n_monomials: int,
-) -> GaussianSums | None:
-    """Sums about the mean of the mixture; None where that would lose accuracy."""
+class _Coefficients(NamedTuple):
+    """A Gaussian log joint as a polynomial, for all components."""
+
+    params: tuple[Array, ...]  # copies of what it was made from
+    left: Array  # factors of the monomials,                  shape (P,)
+    right: Array
+    weights: Array  # coefficients of the monomials,          shape (K, P), both padded
+    reference: Array  # the point the monomials are about,    shape (d,)
+    cancellation: float  # by how much rounding grows
+
+
+_last_coefficients: _Coefficients | None = None  # replaced as a whole, hence safe with threads
+
+
+def _coefficients(log_weights: Array, means: Array, precision: Array) -> _Coefficients:
+    """The polynomial of these parameters, remembered: every chunk of an E-step asks for it.
+
+    Costs as much as tens to hundreds of rows; comparing the parameters costs about one.
+    """
+    global _last_coefficients
+    params = (log_weights, means, precision)
+    last = _last_coefficients
+    if last is not None and all(map(np.array_equal, last.params, params)):
+        return last
     K, d = means.shape
     full = precision.ndim == 3
-    width = padded(n_monomials, GROUP)
-    W = np.zeros((padded(K, 2), width))
-    left, right = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    width = padded(1 + d + (d * (d + 1) // 2 if full else d), GROUP)
+    left, right = np.zeros((2, width), np.int64)
+    weights = np.zeros((padded(K, 2), width))
     fill = kernels_monomials.full_coefficients if full else kernels_monomials.diagonal_coefficients
-    reference, cancellation = fill(log_weights, means, precision, W, left, right)
-    if not cancellation <= MAX_CANCELLATION:
-        return None
-    S, log_likelihood, entropy = _run_monomials(
-        x, weight, label, reference, left, right, W, K
-    )
-    references = np.repeat(reference[None], K, axis=0)
-    if full:
-        counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
-        kernels_monomials.unpack_full(S, counts, first, second)
-    else:
-        counts, first, second = S[:K, 0].copy(), S[:K, 1 : 1 + d].copy(), S[:K, 1 + d : 1 + 2 * d].copy()
-    return GaussianSums(counts, references, first, second, log_likelihood, entropy)
+    reference, cancellation = fill(log_weights, means, precision, weights, left, right)
+    copies = tuple(a.copy() for a in params)
+    last = _Coefficients(copies, left, right, weights, reference, cancellation)
+    _last_coefficients = last
+    return last
 
 
-def _run_monomials(
-    x: Array,
-    weight: Array,
-    label: Array,
-    shift: Array,
-    left: Array,
-    right: Array,
-    W: Array,
-    K: int,
+def _expect_monomials(
+    x: Array, weight: Array, label: Array, K: int, polynomial: _Coefficients
 ) -> tuple[Array, float, float]:
     """Expected sums of the monomials, log-likelihood and entropy."""
+    W = polynomial.weights
     S = np.zeros(W.shape)
     held = min(W.shape[1], kernels_monomials.PANEL)
-    work = scratch(1 + x.shape[1] + held + len(W) + 3)
     log_likelihood, entropy = kernels_monomials.e_step(
-        x, weight, label, shift, left, right, W, K, S, work
+        x,
+        weight,
+        label,
+        polynomial.reference,
+        polynomial.left,
+        polynomial.right,
+        W,
+        K,
+        S,
+        scratch(1 + x.shape[1] + held + len(W) + 3),
     )
     return S, log_likelihood, entropy
 
@@ -328,14 +336,6 @@ def _expect_centred(
     )
     second = np.ascontiguousarray(second[:, :d, :d])
     return GaussianSums(counts, means, first, second, log_likelihood, entropy)
-
-
-@cache
-def _columns(P: int) -> tuple[Array, Array]:
-    """The monomials 1, z_1, ..., z_P as factors (left, right), padded."""
-    left, right = np.zeros((2, padded(P + 1, GROUP)), np.int64)
-    left[1 : P + 1] = np.arange(1, P + 1)
-    return left, right
 
 
 def _rows(x: Array, weight: Array | None, label: Array | None) -> tuple[Array, Array, Array]:

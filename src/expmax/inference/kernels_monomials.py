@@ -27,7 +27,7 @@ from expmax.inference.kernels_tiles import (
     softmax,
 )
 
-PANEL = 156  # monomials held at once, a multiple of GROUP: 640 kB, within the second cache
+PANEL = 156  # monomials held at once, a multiple of GROUP: 400 kB, within the second cache
 
 
 @inner
@@ -74,7 +74,7 @@ def e_step(x, weight, label, shift, left, right, W, K, S, work):
 
 @inner
 def global_reference(log_weights, means):
-    """Mean of the mixture; the plain mean of the means where all weights are zero."""
+    """Mean of the mixture; NaN, as every density then is, where all weights are zero."""
     K, d = means.shape
     reference, total = np.zeros(d), 0.0
     for k in range(K):

@@ -1,5 +1,7 @@
-"""The small algebra of full covariances, once per iteration: compiled, as NumPy's calls would
-take longer than the E-step of a small problem.
+"""The small algebra of full covariances, once per iteration.
+
+Compiled, because NumPy's calls would take longer than the E-step of a small problem; plain loops,
+because they compile faster than calls of LAPACK or array expressions.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -13,11 +15,11 @@ from expmax.inference.kernels_tiles import LOG_2PI, inner, kernel
 
 
 @inner
-def cholesky_precision(covariance, P):
-    """Fill P, upper triangular and zeroed, with covariance^-1 = P P'; (log|det P|, success).
+def factorise(covariance, P):
+    """Fill the upper triangular P with covariance^-1 = P P'; return log|det P|.
 
-    covariance = C C' with C lower triangular (left in the lower triangle of P until inverted),
-    and P = C^-T.
+    covariance = C C' with C lower triangular, which the lower triangle of P holds until it is
+    used up, and P = C^-T.  NaN where a pivot is not positive; P is then incomplete.
     """
     d = len(covariance)
     log_det = 0.0
@@ -26,14 +28,14 @@ def cholesky_precision(covariance, P):
             s = covariance[i, j]
             for m in range(j):
                 s -= P[i, m] * P[j, m]
-            if i == j:
-                if not s > 0.0:
-                    return np.nan, False
+            if i > j:
+                P[i, j] = s / P[j, j]
+            elif s > 0.0:
                 P[j, j] = math.sqrt(s)
                 log_det -= 0.5 * math.log(s)
             else:
-                P[i, j] = s / P[j, j]
-    for j in range(d):  # row j of C^-1 goes to column j of P; row j of C is then used up
+                return math.nan
+    for j in range(d):  # row j of C^-1 goes to column j of P
         pivot = 1.0 / P[j, j]
         for i in range(j):
             s = 0.0
@@ -43,17 +45,20 @@ def cholesky_precision(covariance, P):
         for m in range(j):
             P[j, m] = 0.0
         P[j, j] = pivot
-    return log_det, True
+    return log_det
 
 
 @kernel
 def precision_cholesky(covariances, P, log_det, ok):
     """Fill P, log_det and ok for each covariance; P is NaN where a pivot is not positive."""
-    for k in range(len(covariances)):
-        P[k] = 0.0
-        log_det[k], ok[k] = cholesky_precision(covariances[k], P[k])
+    K, d = covariances.shape[:2]
+    for k in range(K):
+        log_det[k] = factorise(covariances[k], P[k])
+        ok[k] = not math.isnan(log_det[k])
         if not ok[k]:
-            P[k] = np.nan
+            for i in range(d):
+                for j in range(d):
+                    P[k, i, j] = math.nan
 
 
 @kernel
@@ -61,7 +66,7 @@ def maximize(counts, reference, first, second, means, covariances, P, log_det, o
     """Fill means, covariances and their precision factors from moments about the reference."""
     K, d = means.shape
     for k in range(K):
-        inverse = 1.0 / counts[k] if counts[k] > 0.0 else np.nan
+        inverse = 1.0 / counts[k] if counts[k] > 0.0 else math.nan
         for i in range(d):
             e = first[k, i] * inverse
             means[k, i] = reference[k, i] + e

@@ -20,8 +20,10 @@ from expmax.inference.fastexp import LOWEST, exp_nonpositive, log_normal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK = 512
-STRIDE = BLOCK + 8  # work rows exactly 2 or 4 kB apart would thrash the L1 cache
+BLOCK = 256
+# Work rows whose addresses nearly agree modulo 4 kB make loads wait for unrelated stores: up to
+# twice the time, depending on which physical pages the buffer got.  This pad spreads them out.
+STRIDE = BLOCK + 72
 GROUP = 6  # columns per tile of the products: their number is padded to a multiple of this
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -39,7 +41,7 @@ _thread = threading.local()
 
 
 def scratch(n_work_rows: int) -> Array:
-    """Uninitialised work rows, shape (at least n_work_rows, STRIDE), aligned to 64 bytes.
+    """Work rows of unknown content, shape (at least n_work_rows, STRIDE), aligned to 64 bytes.
 
     Each thread owns one buffer, which grows to the largest request and is then reused; NumPy's
     own alignment of 16 bytes would cost up to a third of the speed.

@@ -191,6 +191,13 @@ class MixtureModel:
             )
         return value
 
+    def chart(self, params: MixtureParameters, statistics: MixtureStatistics) -> Any:
+        """Whitened coordinates at these parameters; None where a family has none."""
+        from expmax.models.mixture_chart import MixtureChart
+
+        chart = MixtureChart(self, params, statistics)
+        return chart if chart.complete and len(chart.scale) else None
+
     # -- what the engine may ask further -----------------------------------------------------------
     def degeneracies(
         self, params: MixtureParameters, statistics: MixtureStatistics

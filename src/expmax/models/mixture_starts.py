@@ -19,6 +19,8 @@ from expmax.statistics import Array
 __all__ = ["MixtureStarts"]
 
 BLENDS = (0.0, 0.02, 0.1, 0.3, 0.6)  # share of uniform responsibilities mixed in until a start is regular
+CANDIDATES = 64  # rows tried as a new component
+NEW_WEIGHT = 0.05
 Rng = np.random.Generator
 
 
@@ -105,6 +107,10 @@ class MixtureStarts:
         """Components that have parameters to start; the others (atoms, noise) are given."""
         return np.concatenate([g.index for g in self.model.groups if g.family.is_estimated])
 
+    @property
+    def _may_spike(self) -> bool:
+        return any(group.family.smallest_count(1) > 0 for group in self.model.groups)
+
     # -- from a partition to parameters ------------------------------------------------------------
     def from_partition(self, part: NDArray[np.intp], rng: Rng) -> MixtureParameters | None:
         """Hard assignment of rows among the estimated components, then the M-step."""
@@ -135,10 +141,42 @@ class MixtureStarts:
     # -- moves -------------------------------------------------------------------------------------
     def moves(self, params: MixtureParameters, rngs: Iterator[Rng]) -> Iterator[Start[MixtureParameters]]:
         """Swaps: drop one component, and split or seed another in its place."""
-        for rng in rngs:
-            start = self._swap(params, rng)
+        for i, rng in enumerate(rngs):
+            start = self._steepest(params) if i == 0 else None
+            start = start or self._swap(params, rng)
             if start is not None:
                 yield start
+
+    def _steepest(self, params: MixtureParameters) -> Start[MixtureParameters] | None:
+        """Merge the two most alike components and add the one that raises the likelihood fastest.
+
+        Candidates are fitted to single rows. Adding component θ at weight 0 has slope
+        Σ w_i p(x_i|θ)/p(x_i) − Σ w_i (Lindsay 1983, Ann. Statist. 11(1)): positive means not yet a maximum.
+        """
+        model, k = self.model, self.model.n_components
+        if self._may_spike or len(model.groups) > 1 or k < 2 or model.fixed:
+            return None
+        rows = np.unique(np.linspace(0, len(self.block.x) - 1, CANDIDATES).astype(int))
+        x = np.asarray(self.block.x, float)
+        family = model.groups[0].family
+        candidates = family.initialize(x[rows], np.eye(len(rows)))
+        r, log_evidence, _ = model.assign(params, self.block)
+        weight = np.ones(len(x)) if self.block.weight is None else self.block.weight
+        log_ratio = family.log_density(candidates, x) - log_evidence[:, None]
+        with np.errstate(all="ignore"):
+            slopes = weight @ np.exp(log_ratio) - weight.sum()
+        slopes[~np.isfinite(slopes)] = -np.inf
+        best = int(np.argmax(slopes))
+        if not slopes[best] > 1e-9 * weight.sum():
+            return None
+        j, twin = _most_alike(r / np.exp(params.log_weights), weight)
+        r[:, j] += r[:, twin]
+        share = NEW_WEIGHT * np.exp(np.minimum(log_ratio[:, best], 50.0))
+        share = share / (1.0 + share)
+        r *= 1.0 - share[:, None]
+        r[:, twin] = share
+        new = self.from_responsibilities(r)
+        return None if new is None else Start(new, "steepest direction")
 
     def _swap(self, params: MixtureParameters, rng: Rng) -> Start[MixtureParameters] | None:
         estimated = self._estimated
@@ -153,7 +191,7 @@ class MixtureStarts:
         r[lost] = 0.0
         r[lost, dropped] = 1.0
         others = estimated[estimated != dropped]
-        if len(others) and rng.random() < 0.7:
+        if len(others) and rng.random() < 0.6:
             parent = int(rng.choice(others))
             kind = self._split(r, parent, dropped, rng)
         else:
@@ -181,7 +219,11 @@ class MixtureStarts:
         """Give the neighbours of a random row to the new component."""
         points = self._views[int(rng.integers(2))]
         distance = ((points - points[rng.integers(len(points))]) ** 2).sum(axis=1)
-        size = max(len(points) // (2 * self.model.n_components), 2)
+        largest = max(len(points) // (2 * self.model.n_components), 2)
+        if self._may_spike:
+            size = largest
+        else:  # any size down to one row: a small component may sit in a tail or on the boundary
+            size = int(largest ** rng.random())
         near = np.argpartition(distance, min(size, len(points) - 1))[:size]
         r[near] = 0.0
         r[near, child] = 1.0
@@ -246,6 +288,15 @@ def _some_columns(points: Array, rng: Rng) -> Array:
     n_columns = points.shape[1]
     size = int(rng.integers(1, n_columns + 1))
     return np.ascontiguousarray(points[:, rng.choice(n_columns, size, replace=False)])
+
+
+def _most_alike(relative: Array, weight: Array) -> tuple[int, int]:
+    """The two components whose densities p_k/p are nearest, in mean square over the rows."""
+    norms = weight @ relative**2
+    distance = norms[:, None] + norms - 2.0 * (relative.T * weight) @ relative
+    np.fill_diagonal(distance, np.inf)
+    j, twin = np.unravel_index(np.argmin(distance), distance.shape)
+    return int(j), int(twin)
 
 
 def _spread(points: Array) -> Array:

@@ -1,0 +1,117 @@
+"""Counts of successes in a known number of trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from expmax.contract import Parameters
+from expmax.errors import ParameterError
+from expmax.families.base import ExponentialFamily
+from expmax.families.solvers import expected_over_counts
+from expmax.statistics import Array
+
+__all__ = ["Binomial"]
+
+
+@final
+@dataclass(frozen=True)
+class Binomial(ExponentialFamily):
+    """Successes x in n trials: T(x) = (x, n − x), η = (log p, log(1 − p)) (over-complete), A = 0, h = C(n, x).
+
+    Usual parameter: `probability` of a success, shape (K,); 0 and 1 are allowed (boundary).
+
+    Parameters
+    ----------
+    n_trials : int, optional
+        n; default: the largest count seen.
+
+    References
+    ----------
+    Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, ch. 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Binomial
+    >>> Binomial(n_trials=10).estimate(np.array([[2.0], [3.0], [7.0]]))
+    {'probability': array([0.4])}
+    """
+
+    n_trials: int | None = None
+
+    scalar = True
+    discrete = True
+    support = "the counts 0, 1, …, n_trials"
+
+    def __post_init__(self) -> None:
+        if self.n_trials is not None and not self.n_trials >= 1:
+            raise ParameterError(f"n_trials must be an integer of at least 1; got {self.n_trials}.")
+
+    def bind(self, x: NDArray[Any]) -> Any:
+        if x.shape[1] != 1 or self.n_trials is not None:
+            return super().bind(x)
+        Binomial(1 << 62).check(x)
+        seen = x[~np.isnan(x)]
+        return Binomial(max(1, int(seen.max())) if seen.size else 1)
+
+    @property
+    def _n(self) -> int:
+        if self.n_trials is None:
+            raise ParameterError(
+                "n_trials must be known here; got None. Give it, or bind the data."
+            )
+        return self.n_trials
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        return np.isfinite(x) & (x >= 0) & (x <= self._n) & (x == np.floor(x))
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return np.hstack([x, self._n - x])
+
+    def log_base_measure(self, x: Array) -> Array:
+        successes = x[:, 0]
+        n = float(self._n)
+        return np.asarray(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1))
+
+    def log_partition(self, natural: Array) -> Array:
+        return np.zeros(len(natural))
+
+    def to_mean(self, natural: Array) -> Array:
+        return self._n * np.exp(natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(mean / mean.sum(axis=1, keepdims=True))
+
+    def natural(self, parameters: Parameters) -> Array:
+        p = parameters["probability"]
+        with np.errstate(divide="ignore"):
+            return np.stack([np.log(p), np.log1p(-p)], axis=1)
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"probability": np.exp(natural[:, 0])}
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        """E[log C(n, x)], summed over all counts."""
+        parameters = self.usual(natural)
+
+        def log_mass(x: Array) -> Array:
+            return self.log_density(parameters, x[:, None])
+
+        return expected_over_counts(log_mass, lambda x: self.log_base_measure(x[:, None]), self._n)
+
+    def location(self, parameters: Parameters) -> Array:
+        return self._n * parameters["probability"][:, None]
+
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        return rng.binomial(self._n, parameters["probability"][component], (n, 1)).astype(float)
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return parameters["probability"].size

@@ -1,0 +1,96 @@
+"""Rows of shares that sum to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from expmax.contract import Degeneracy, Parameters
+from expmax.families.base import ExponentialFamily
+from expmax.families.solvers import collapsed, dirichlet_concentration, dirichlet_mean_log
+from expmax.statistics import Array
+
+__all__ = ["Dirichlet"]
+
+
+@final
+@dataclass(frozen=True)
+class Dirichlet(ExponentialFamily):
+    """Shares on the open simplex: T(x) = log x, η = α, A(η) = Σ log Γ(α_j) − log Γ(Σα_j), h(x) = Π 1/x_j.
+
+    Usual parameter: `concentration` α > 0, shape (K, d) (mean α/Σα). The density is that of the first d − 1
+    shares. Rows must sum to 1 within 1e-6; a share of 0 lies outside the support.
+
+    References
+    ----------
+    Minka (2000), Estimating a Dirichlet distribution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Dirichlet
+    >>> family = Dirichlet()
+    >>> x = np.array([[0.2, 0.3, 0.5]])
+    >>> np.exp(family.log_density({"concentration": np.ones((1, 3))}, x))
+    array([[2.]])
+    """
+
+    accepts_missing = False
+    support = "rows of positive shares that sum to 1"
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            return (x > 0) & (np.abs(x.sum(axis=1, keepdims=True) - 1) <= 1e-6)
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return np.log(x)
+
+    def log_base_measure(self, x: Array) -> Array:
+        return np.asarray(-np.log(x).sum(axis=1))
+
+    def log_partition(self, natural: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(gammaln(natural).sum(axis=1) - gammaln(natural.sum(axis=1)))
+
+    def to_mean(self, natural: Array) -> Array:
+        return dirichlet_mean_log(natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        return dirichlet_concentration(mean)
+
+    def natural(self, parameters: Parameters) -> Array:
+        return parameters["concentration"]
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"concentration": natural}
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        return -self.to_mean(natural).sum(axis=1)
+
+    def location(self, parameters: Parameters) -> Array:
+        alpha = parameters["concentration"]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(alpha / alpha.sum(axis=1, keepdims=True))
+
+    def degeneracies(
+        self, parameters: Parameters, statistics: Any, marginal: Parameters | None
+    ) -> list[Degeneracy]:
+        """A component of equal rows has α → ∞: judged by 1/Σα."""
+
+        def spread(of: Parameters) -> Array:
+            return np.asarray(1 / of["concentration"].sum(axis=1))
+
+        whole = None if marginal is None else spread(marginal)
+        return collapsed("1/Σα", spread(parameters), whole)
+
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        return rng.dirichlet(parameters["concentration"][component], n)
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return parameters["concentration"].size

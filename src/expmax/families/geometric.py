@@ -1,0 +1,72 @@
+"""Failures before the first success."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Parameters
+from expmax.families.base import ExponentialFamily
+from expmax.statistics import Array
+
+__all__ = ["Geometric"]
+
+
+@final
+@dataclass(frozen=True)
+class Geometric(ExponentialFamily):
+    """Failures before the first success: T(x) = x, η = log(1 − p), A(η) = −log(1 − exp η), h = 1.
+
+    Usual parameter: `probability` of a success (mean (1 − p)/p; 1 on the boundary: all counts zero).
+
+    References
+    ----------
+    Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, ch. 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Geometric
+    >>> Geometric().estimate(np.array([[0.0], [2.0], [7.0]]))
+    {'probability': array([0.25])}
+    """
+
+    scalar = True
+    discrete = True
+    support = "0, 1, 2, …"
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return x
+
+    def log_partition(self, natural: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return -np.log(-np.expm1(natural[:, 0]))
+
+    def to_mean(self, natural: Array) -> Array:
+        with np.errstate(divide="ignore", over="ignore"):
+            return 1.0 / np.expm1(-natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return -np.log1p(1.0 / mean)
+
+    def natural(self, parameters: Parameters) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log1p(-parameters["probability"])[:, None]
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"probability": -np.expm1(natural[:, 0])}
+
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        return rng.geometric(parameters["probability"][component], (n, 1)) - 1.0
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return parameters["probability"].size

@@ -1,0 +1,118 @@
+"""Rows of counts over fixed categories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from expmax.contract import Parameters
+from expmax.errors import ParameterError
+from expmax.families.base import ExponentialFamily
+from expmax.families.solvers import expected_over_counts
+from expmax.statistics import Array
+
+__all__ = ["Multinomial"]
+
+
+@final
+@dataclass(frozen=True)
+class Multinomial(ExponentialFamily):
+    """Rows of counts given their totals: T(x) = x, η = log p (over-complete), A = 0, h = (Σx)! / Πx_j!.
+
+    Usual parameter: `probability`, shape (K, d), rows summing to 1; a zero is allowed (boundary). The total
+    of each row is free; the likelihood is conditional on it.
+
+    Parameters
+    ----------
+    n_trials : int, optional
+        Total of the rows that `sample` draws and to which the mean and the entropy refer; it does not enter
+        the likelihood. Default: the mean total seen, rounded.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, §2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Multinomial
+    >>> Multinomial().estimate(np.array([[1.0, 0.0, 3.0], [0.0, 4.0, 2.0]]))
+    {'probability': array([[0.1, 0.4, 0.5]])}
+    """
+
+    n_trials: int | None = None
+
+    discrete = True
+    accepts_missing = False
+    support = "0, 1, 2, …"
+
+    def __post_init__(self) -> None:
+        if self.n_trials is not None and not self.n_trials >= 1:
+            raise ParameterError(f"n_trials must be an integer of at least 1; got {self.n_trials}.")
+
+    def bind(self, x: NDArray[Any]) -> Any:
+        bound = super().bind(x)
+        if self.n_trials is not None or not len(x):
+            return bound
+        return Multinomial(max(1, round(float(x.sum(axis=1).mean()))))
+
+    @property
+    def _n(self) -> int:
+        return 1 if self.n_trials is None else self.n_trials
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return x
+
+    def log_base_measure(self, x: Array) -> Array:
+        return np.asarray(gammaln(x.sum(axis=1) + 1) - gammaln(x + 1).sum(axis=1))
+
+    def log_partition(self, natural: Array) -> Array:
+        return np.zeros(len(natural))
+
+    def to_mean(self, natural: Array) -> Array:
+        return self._n * np.exp(natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(mean / mean.sum(axis=1, keepdims=True))
+
+    def natural(self, parameters: Parameters) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log(parameters["probability"])
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"probability": np.exp(natural)}
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        """log n! − Σ_j E[log x_j!]: each count is binomial."""
+        n = float(self._n)
+
+        def log_mass(x: Array) -> Array:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                hits = np.where(x == 0, 0.0, natural[..., None] * x)
+                misses = np.where(x == n, 0.0, np.log1p(-np.exp(natural))[..., None] * (n - x))
+            ways = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
+            return np.asarray((ways + hits + misses).reshape(-1, len(x)).T)
+
+        each = expected_over_counts(log_mass, lambda x: np.asarray(gammaln(x + 1)), self._n)
+        return np.asarray(gammaln(n + 1) - each.reshape(natural.shape).sum(axis=1))
+
+    def location(self, parameters: Parameters) -> Array:
+        return parameters["probability"]
+
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        p = parameters["probability"][component]
+        return rng.multinomial(self._n, p / p.sum(), n).astype(float)
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        n_components, n_categories = parameters["probability"].shape
+        return n_components * (n_categories - 1)

@@ -1,0 +1,278 @@
+"""Overdispersed counts: Poisson counts whose rate is gamma distributed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
+
+from expmax.contract import Parameters
+from expmax.errors import ParameterError
+from expmax.families.base import ExponentialFamily, Family, Memo
+from expmax.families.solvers import (
+    HALF,
+    UNIT_NODES,
+    Anchor,
+    Interpolant,
+    LocalStatistics,
+    climb,
+    expected_over_counts,
+    log1p_minus,
+    log_rising_excess,
+)
+from expmax.statistics import Additive, Array
+
+__all__ = ["NegativeBinomial"]
+
+STEP = 0.75  # log size moves by at most this in one M-step; see `NegativeBinomial`
+LARGEST_SIZE = 1e9  # beyond, the distribution is Poisson to within (x − m)²/(2·size) nats
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(Family):
+    """Negative binomial: p(x) = Γ(x + c)/(Γ(c) x!) (c/(c + m))^c (m/(c + m))^x; not exponential in the size c.
+
+    Usual parameters: `mean` m ≥ 0 and `size` c > 0 (variance m + m²/c; probability of success c/(c + m)).
+    With the size given it is an exponential family: T = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c),
+    h = Γ(x + c)/(Γ(c) cˣ x!), which at c = ∞ is Poisson.
+
+    Local statistics, if the size is estimated: at the current c an E-step sums Σ r Σ_{t<x} log(1 + t/c_j)
+    at 15 Chebyshev–Lobatto nodes of log c ± 3/4, beside Σ r and Σ r x. That sum is analytic in log c in a
+    strip of half-width π, so the polynomial through the nodes is exact to about 1e-13. The mean has a
+    closed form. Data without overdispersion take the size up to 1e9 and no further.
+
+    Parameters
+    ----------
+    size : float, optional
+        A fixed size, the same for every component; default: estimated for each.
+
+    References
+    ----------
+    Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, ch. 5. Levin & Reeds (1977), Annals of
+    Statistics 5(1): the size is finite exactly if the variance exceeds the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import NegativeBinomial
+    >>> x = np.array([[0.0], [1.0], [1.0], [4.0], [9.0]])
+    >>> fit = NegativeBinomial().estimate(x)
+    >>> {name: value.round(4) for name, value in fit.items()}
+    {'mean': array([3.]), 'size': array([0.9788])}
+    >>> NegativeBinomial(size=2.0).estimate(x)
+    {'mean': array([3.]), 'size': array([2.])}
+    """
+
+    size: float | None = None
+
+    scalar = True
+    discrete = True
+    accepts_missing = True
+    support = "0, 1, 2, …"
+
+    def __new__(cls, size: float | None = None) -> Self:
+        """As `pathlib.Path`: the kind of object follows from the argument."""
+        return object.__new__(cls if size is None else NegativeBinomialOfSize)  # type: ignore[return-value]
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not self.size > 0:
+            raise ParameterError(f"size must be positive; got {self.size}.")
+
+    def in_support(self, x: Array) -> NDArray[np.bool_]:
+        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+
+    def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
+        mean, size = parameters["mean"], parameters["size"]
+        values, rows, present = _distinct(x, memo)
+        column = values[:, None]
+        with np.errstate(all="ignore"):
+            turn = np.where(np.isinf(size), mean, (column + size) * np.log1p(mean / size))
+            out = xlogy(column, mean) - turn
+            out += log_rising_excess(size, column) - gammaln(column + 1)
+        return np.where(present[:, None], out[rows], 0.0)
+
+    def statistics(
+        self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
+    ) -> Additive:
+        values, rows, present = _distinct(x, memo)
+        weight = _sum_by_value(rows, responsibilities * present[:, None], len(values))
+        with np.errstate(all="ignore"):
+            nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
+        excess = log_rising_excess(nodes, values[:, None, None])
+        return LocalStatistics(
+            counts=weight.sum(axis=0),
+            sums=values @ weight,
+            log_base=float(-gammaln(values + 1) @ weight.sum(axis=1)),
+            values=np.einsum("uk,ukj->kj", weight, excess),
+            anchor=Anchor(nodes, np.ones(len(nodes))),
+        )
+
+    def expected_log_density(self, parameters: Parameters, statistics: Any) -> float:
+        """Q, nats; NaN for a size outside the nodes of the statistics."""
+        used = statistics.counts > 0
+        counts, sums = statistics.counts[used], statistics.sums[used]
+        mean, size = parameters["mean"][used], parameters["size"][used]
+        s = _coordinate(size, statistics.anchor.nodes[used])
+        with np.errstate(all="ignore"):
+            each = xlogy(sums, mean) - (sums + counts * size) * np.log1p(mean / size)
+            each += Interpolant(statistics.values[used])(s)
+        return float(each.sum() + statistics.log_base)
+
+    def maximize(self, statistics: Any, parameters: Parameters | None) -> Parameters:
+        """Mean in closed form, log size by Newton on the profile within the nodes."""
+        with np.errstate(all="ignore"):
+            mean = statistics.sums / statistics.counts
+            excess = Interpolant(statistics.values / statistics.counts[:, None])
+        current = statistics.anchor.nodes[:, HALF]
+
+        def profile(s: Array) -> Array:
+            size = current * np.exp(STEP * s)
+            with np.errstate(all="ignore"):
+                return (
+                    excess(s)
+                    - mean
+                    - size * log1p_minus(mean / size)
+                    - mean * np.log1p(mean / size)
+                )
+
+        def slope(s: Array) -> tuple[Array, Array]:
+            size = current * np.exp(STEP * s)
+            u = mean / size
+            lost = log1p_minus(u)
+            first = excess(s, 1) - STEP * size * lost
+            return first, excess(s, 2) - STEP**2 * size * (lost + u * u / (1 + u))
+
+        with np.errstate(all="ignore"):
+            room = np.log(LARGEST_SIZE / current) / STEP
+        upper = np.where(room > 0, np.minimum(room, 1.0), 0.0)
+        s = climb(profile, slope, upper)
+        with np.errstate(all="ignore"):
+            size = current * np.exp(STEP * s)
+        return {"mean": mean, "size": np.where(s == 0, current, size)}
+
+    def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
+        """Mean and variance, then steps of ascent."""
+        values, rows, present = _distinct(x, memo)
+        weight = _sum_by_value(rows, responsibilities * present[:, None], len(values))
+        with np.errstate(all="ignore"):
+            weight = weight / weight.sum(axis=0)
+            mean = values @ weight
+            variance = np.einsum("uk,uk->k", weight, (values[:, None] - mean) ** 2)
+            size = mean**2 / (variance - mean)
+        # at or below the variance of a Poisson the likelihood rises with the size for ever; starting
+        # short of that keeps the way back open when the responsibilities change
+        large = 100 * np.fmax(mean, 1)
+        size = np.where(variance > mean, np.fmin(size, large), large)
+        parameters: Parameters = {"mean": mean, "size": size}
+        for _ in range(3):
+            statistics = self.statistics(parameters, x, responsibilities, memo)
+            parameters = self.maximize(statistics, parameters)
+        return parameters
+
+    def pseudo_statistics(self, count: Array, parameters: Parameters) -> Additive:
+        """Expectations summed over the counts, at nodes around the parameters given."""
+        nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
+        excess = [
+            _expectation(parameters, lambda x, k=k: log_rising_excess(nodes[k], x[:, None]))[k]
+            for k in range(len(nodes))
+        ]
+        log_factorial = _expectation(parameters, lambda x: gammaln(x + 1))
+        return LocalStatistics(
+            counts=count,
+            sums=count * parameters["mean"],
+            log_base=-float(count @ log_factorial),
+            values=count[:, None] * np.stack(excess),
+            anchor=Anchor(nodes, np.ones(len(nodes))),
+        )
+
+    def location(self, parameters: Parameters) -> Array:
+        return parameters["mean"][:, None]
+
+    def sample(
+        self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
+    ) -> Array:
+        mean, size = parameters["mean"][component], parameters["size"][component]
+        rate = mean if np.isinf(size) else rng.gamma(size, mean / size, (n, 1))
+        return rng.poisson(rate, (n, 1)).astype(float)
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return 2 * parameters["mean"].size
+
+
+@final
+@dataclass(frozen=True)
+class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
+    """`NegativeBinomial` with its size given: T = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c)."""
+
+    @property
+    def _c(self) -> float:
+        assert self.size is not None
+        return float(self.size)
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return x
+
+    def log_base_measure(self, x: Array) -> Array:
+        count = x[:, 0]
+        return np.asarray(log_rising_excess(np.array(self._c), count) - gammaln(count + 1))
+
+    def log_partition(self, natural: Array) -> Array:
+        rate = np.exp(natural[:, 0])
+        return rate if np.isinf(self._c) else -self._c * np.log1p(-rate / self._c)
+
+    def to_mean(self, natural: Array) -> Array:
+        rate = np.exp(natural)
+        return rate / (1 - rate / self._c)
+
+    def to_natural(self, mean: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.log(mean) - np.log1p(mean / self._c)
+
+    def natural(self, parameters: Parameters) -> Array:
+        return self.to_natural(parameters["mean"][:, None])
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"mean": self.to_mean(natural)[:, 0], "size": np.full(len(natural), self._c)}
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        """E[log h(x)], summed until the tail is below rounding."""
+        return _expectation(self.usual(natural), lambda x: self.log_base_measure(x[:, None]))
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return parameters["mean"].size
+
+
+def _distinct(x: Array, memo: Memo) -> tuple[Array, NDArray[np.intp], NDArray[np.bool_]]:
+    """The distinct counts, the one of each row (the first where missing), and the rows present."""
+    if memo is not None and "distinct" in memo:
+        return memo["distinct"]  # type: ignore[no-any-return]
+    present = ~np.isnan(x[:, 0])
+    values, rows = np.unique(np.where(present, x[:, 0], 0.0), return_inverse=True)
+    result = values, rows, present
+    if memo is not None:
+        memo["distinct"] = result
+    return result
+
+
+def _sum_by_value(rows: NDArray[np.intp], weight: Array, n_values: int) -> Array:
+    """Σ of weights over the rows of each distinct count: shape (n_values, K)."""
+    columns = [np.bincount(rows, column, minlength=n_values) for column in weight.T]
+    return np.stack(columns, axis=1)
+
+
+def _coordinate(size: Array, nodes: Array) -> Array:
+    """Position of a size in [−1, 1] of its nodes; exactly 0 at the middle one."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.log(size / nodes[:, HALF]) / STEP)
+
+
+def _expectation(parameters: Parameters, function: Any) -> Array:
+    """E[f(x)] of each component, summed until the tail (geometric, of ratio m/(m + c)) is below rounding."""
+    mean, size = parameters["mean"], parameters["size"]
+    tail = 45 * (1 + mean / size) + 12 * np.sqrt(mean + mean**2 / size)
+    top = float(np.max(mean + tail + 40, initial=0))
+    free = NegativeBinomial()
+    return expected_over_counts(lambda x: free.log_density(parameters, x[:, None]), function, top)

@@ -1,0 +1,99 @@
+"""Local coordinates of all parameters of a mixture: weights and each group's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from expmax.families.charts import FamilyChart, SimplexCoordinates
+from expmax.models.mixture import MixtureModel, MixtureParameters, MixtureStatistics
+from expmax.statistics import Array
+
+__all__ = ["MixtureChart"]
+
+
+class MixtureChart:
+    """Coordinates v with v = 0 at the reference and −∂²Q/∂v² = I there; what is fixed has none."""
+
+    def __init__(
+        self, model: MixtureModel, params: MixtureParameters, statistics: MixtureStatistics
+    ) -> None:
+        self.model, self.params = model, params
+        full = self._with_prior(statistics)
+        self.charts: list[FamilyChart | None] = [
+            group.family.chart(params.components[g], full.components[g])
+            if group.family.is_estimated
+            else None
+            for g, group in enumerate(model.groups)
+        ]
+        held = model.fixed_weights is not None
+        total = np.array([0.0 if held else full.counts.sum()])
+        self.weights = SimplexCoordinates(params.log_weights[None], total)
+        scales = [self.weights.scale] + [c.scale for c in self.charts if c is not None]
+        self.cuts = np.cumsum([len(s) for s in scales])[:-1]
+        self.scale = np.concatenate(scales)
+        if model.fixed:
+            self.free = self._respond()
+            self.scale = self.scale[self.free]
+        else:
+            self.free = np.ones(len(self.scale), bool)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every group with parameters has coordinates."""
+        return all(
+            chart is not None or not group.family.is_estimated
+            for chart, group in zip(self.charts, self.model.groups, strict=True)
+        )
+
+    def to_vector(self, params: MixtureParameters) -> Array:
+        """v of parameters."""
+        return self._all(params)[self.free]
+
+    def from_vector(self, vector: Array) -> MixtureParameters:
+        """Parameters at v."""
+        full = np.zeros(len(self.free))
+        full[self.free] = vector
+        parts = np.split(full, self.cuts)
+        log_weights = self.weights.from_vector(parts[0])[0]
+        pieces = iter(parts[1:])
+        components = tuple(
+            self.params.components[g] if chart is None else chart.from_vector(next(pieces))
+            for g, chart in enumerate(self.charts)
+        )
+        params = MixtureParameters(log_weights, components)
+        return self.model.hold(params) if self.model.fixed else params
+
+    def score(self, params: MixtureParameters, statistics: MixtureStatistics) -> Array:
+        """∂(Q + log prior)/∂v: by Fisher's identity the score of the objective."""
+        full = self._with_prior(statistics)
+        parts = [self.weights.score(params.log_weights[None], full.counts[None])]
+        parts += [
+            chart.score(params.components[g], full.components[g])
+            for g, chart in enumerate(self.charts)
+            if chart is not None
+        ]
+        return np.concatenate(parts)[self.free]
+
+    def _all(self, params: MixtureParameters) -> Array:
+        parts = [self.weights.to_vector(params.log_weights[None])]
+        parts += [
+            chart.to_vector(params.components[g])
+            for g, chart in enumerate(self.charts)
+            if chart is not None
+        ]
+        return np.concatenate(parts)
+
+    def _respond(self) -> Any:
+        """Which coordinates still move when what is fixed is put back."""
+        self.free = np.ones(len(self.scale), bool)
+        moved = self._all(self.from_vector(0.1 * self.scale))
+        return np.abs(moved) > 1e-9 * self.scale
+
+    def _with_prior(self, statistics: MixtureStatistics) -> MixtureStatistics:
+        model = self.model
+        components = statistics.components
+        if model.prior is not None:
+            components = tuple(s + p for s, p in zip(components, model.prior, strict=True))
+        return MixtureStatistics(statistics.counts + (model.concentration - 1.0), components)
