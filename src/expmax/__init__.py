@@ -1,6 +1,7 @@
 """expmax: latent-variable models fitted by the EM algorithm, with proof of what was reached."""
 
 from expmax import errors
+from expmax.estimators.gaussian_mixture import GaussianMixture
 from expmax.estimators.mixture import Mixture
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.beta import Beta
@@ -23,6 +24,7 @@ from expmax.families.uniform import Uniform
 from expmax.families.von_mises import VonMises
 from expmax.families.von_mises_fisher import VonMisesFisher
 from expmax.families.weibull import Weibull
+from expmax.persistence import load
 from expmax.priors import ConjugatePrior
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ __all__ = [
     "Exponential",
     "Gamma",
     "Gaussian",
+    "GaussianMixture",
     "Geometric",
     "InverseGaussian",
     "LogNormal",
@@ -52,4 +55,5 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "errors",
+    "load",
 ]

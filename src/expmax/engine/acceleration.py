@@ -8,14 +8,17 @@ EM steps and needs no coordinates but the parameters' own.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
+from expmax.engine.extrapolation import Anderson, Squarem
 from expmax.engine.problem import Point, Problem
+from expmax.errors import parameter_error
 from expmax.statistics import Array
 
-__all__ = ["Accelerator", "Lbfgs"]
+__all__ = ["Accelerator", "Lbfgs", "accelerators"]
 
 MEMORY = 12
 REACH = 1.0  # longest change of any coordinate, in units of one observation's (a standard deviation)
@@ -55,6 +58,14 @@ class Lbfgs:
         self.score: Array = np.zeros(0)
         self.stretch = 1.0
 
+    def available(self, point: Point) -> bool:
+        """Whether the model has coordinates at this point."""
+        chart = getattr(self.problem.model, "chart", None)
+        if self.chart is None and chart is not None:
+            self.chart = chart(point.params, point.expectation.statistics)
+            self.score = np.zeros(0)
+        return self.chart is not None
+
     def propose(self, point: Point) -> Point | None:
         """The quasi-Newton step from a point, or None where it does not rise."""
         if not self._look(point):
@@ -79,16 +90,15 @@ class Lbfgs:
 
     def saw_em_step(self, old: Point, new: Point) -> None:
         """An EM step gives a pair like any other, once there are coordinates."""
-        if self.chart is not None:
+        if self.chart is not None and len(self.score):
             self._look(new)
 
     def _look(self, point: Point) -> bool:
         """Take the score at a point and learn curvature from the last one."""
         statistics = point.expectation.statistics
-        if self.chart is None:
-            self.chart = self.problem.model.chart(point.params, statistics)
-            if self.chart is None:
-                return False
+        if not self.available(point):
+            return False
+        if not len(self.score):
             self.vector = np.zeros(len(self.chart.scale))
             self.score = self.chart.score(point.params, statistics)
             return bool(np.isfinite(self.score).all())
@@ -119,3 +129,45 @@ class Lbfgs:
         for (step, change, rho), alpha in zip(self.pairs, reversed(alphas), strict=True):
             q += step * (alpha - rho * float(change @ q))
         return q
+
+
+class Automatic:
+    """L-BFGS where the model has coordinates, SQUAREM where it has none."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.choice: Accelerator = Lbfgs(problem)
+        self.problem = problem
+
+    @property
+    def name(self) -> str:
+        """Of the accelerator at work."""
+        return self.choice.name
+
+    @property
+    def remaining(self) -> float:
+        """Estimated gain still to come, nats."""
+        return self.choice.remaining
+
+    def propose(self, point: Point) -> Point | None:
+        """A step of the accelerator at work."""
+        if isinstance(self.choice, Lbfgs) and not self.choice.available(point):
+            self.choice = Squarem(self.problem)
+        return self.choice.propose(point)
+
+    def saw_em_step(self, old: Point, new: Point) -> None:
+        """Passed on."""
+        self.choice.saw_em_step(old, new)
+
+
+def accelerators(name: str | None) -> Callable[[Problem], Accelerator] | None:
+    """The maker of an accelerator, by name: "auto", "lbfgs", "squarem", "anderson", or None."""
+    known: dict[str | None, Callable[[Problem], Accelerator] | None] = {
+        None: None,
+        "auto": Automatic,
+        "lbfgs": Lbfgs,
+        "squarem": Squarem,
+        "anderson": Anderson,
+    }
+    if name not in known:
+        raise parameter_error("accelerate", f"one of {list(known)}", name)
+    return known[name]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import Serial, make_compute
 from expmax.contract import Block, Parameters, iterate_rows, make_blocks
 from expmax.data.compression import compress
-from expmax.data.tables import read_table
-from expmax.engine.acceleration import Lbfgs
+from expmax.data.tables import Table, read_table
+from expmax.engine.acceleration import accelerators
 from expmax.engine.loop import Run
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import Budget, Search, StartRecord, climber, search
@@ -33,6 +34,7 @@ from expmax.estimators import preparation as prepare
 from expmax.families.base import Family
 from expmax.families.gaussian import Gaussian
 from expmax.families.parameters import take
+from expmax.models import fused
 from expmax.models.mixture import Group, MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import MixtureStarts
 from expmax.priors import ConjugatePrior, as_prior, spread
@@ -187,7 +189,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     ) -> tuple[NDArray[Any], Array | None, NDArray[np.int64] | None]:
         families = self._families()
         table = read_table(X)
-        validate_data(self, X, skip_check_array=True, reset=True)
+        prepare.validate_features(self, X, reset=True)
         prepare.refuse_empty(table)
         self._encoder = prepare.fit_encoder(table, families)
         x, _ = self._encoder(table)
@@ -230,6 +232,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             pseudo,
             *held,
             marginal,
+            fused.pays(len(x), x.shape[1], len(families)),
         )
 
     def _refuse_too_many(self, families: list[Family], x: NDArray[Any]) -> None:
@@ -303,7 +306,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         return result
 
     def _accelerator(self) -> Any:
-        return None if self.accelerate is None else Lbfgs
+        return accelerators(self.accelerate)
 
     def _budget(self, k: int) -> Budget:
         if self.n_init != "auto":
@@ -382,7 +385,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
         run = self._accept(result)
         params = run.point.params
-        if self.init is None and self.fixed is None:
+        if not self._keeps_order:
             params = model.permute(params, model.canonical_order(params))
         params = model.copy_parameters(params)
         self._model = model
@@ -391,6 +394,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self.log_likelihood_ = float(expectation.log_likelihood)
         self._entropy = float(expectation.entropy)
         self._total_weight = float(expectation.weight)
+        self._log_hard = _log_hard(model, params, problem.blocks)
         self.n_parameters_ = model.n_parameters(params)
         self.status_ = run.status
         self.converged_ = run.status in CONVERGED
@@ -401,7 +405,19 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self.remaining_gain_ = run.remaining
         self._publish()
         if not self.converged_:
-            warnings.warn(_not_converged(self, run), ConvergenceWarning, stacklevel=3)
+            self._warn_not_converged(run)
+
+    @property
+    def _keeps_order(self) -> bool:
+        """Whether components stay in the order in which they were given."""
+        return self.init is not None or self.fixed is not None
+
+    def _warn_not_converged(self, run: Run) -> None:
+        warnings.warn(_not_converged(self, run), ConvergenceWarning, stacklevel=4)
+
+    def _fitted(self) -> tuple[MixtureModel, MixtureParameters]:
+        """What predictions use."""
+        return self._model, self._parameters
 
     def _accept(self, result: Search) -> Run:
         """The best run, or the error that says why there is none."""
@@ -455,9 +471,9 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     def _read(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         table = read_table(X)
-        validate_data(self, X, skip_check_array=True, reset=False)
+        prepare.validate_features(self, X, reset=False)
         prepare.refuse_empty(table)
-        x, unseen = self._encoder(table)
+        x, unseen = self._encode(table)
         for column, values in unseen.items():
             warnings.warn(
                 f"{table.label(column)} holds categories never seen in training: {values[:5]}; their "
@@ -467,17 +483,22 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             )
         if not unseen:
             for rows in iterate_rows(len(x), prepare.CHUNK):
-                for group in self._model.groups:
+                for group in self._fitted()[0].groups:
                     group.family.check(x[rows])
         return x
+
+    def _encode(self, table: Table) -> tuple[NDArray[Any], dict[int, list[Any]]]:
+        """Numbers for the cells of a table, and by column the categories never seen."""
+        return self._encoder(table)
 
     def _assign(self, X: Any) -> tuple[Array, Array]:
         """Responsibilities and log-density of every row."""
         x = self._read(X)
-        r = np.empty((len(x), self._model.n_components))
+        model, parameters = self._fitted()
+        r = np.empty((len(x), model.n_components))
         log_density = np.empty(len(x))
-        for rows in iterate_rows(len(x), _use_rows(self._model.n_components, x.shape[1])):
-            r[rows], log_density[rows], _ = self._model.assign(self._parameters, Block(x[rows]))
+        for rows in iterate_rows(len(x), _use_rows(model.n_components, x.shape[1])):
+            r[rows], log_density[rows], _ = model.assign(parameters, Block(x[rows]))
         return r, log_density
 
     def predict_proba(self, X: Any) -> Array:
@@ -540,12 +561,38 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         log_likelihood, n, hard = self._total(X)
         return -2.0 * log_likelihood + self.n_parameters_ * float(np.log(n)) - 2.0 * hard
 
+    # -- reports -----------------------------------------------------------------------------------
+    def summary(self) -> Any:
+        """The fit on a page: components, criteria, how it ended; print it."""
+        from expmax.reports.summary import summary
+
+        return summary(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a model file (JSON) that `expmax.load` reads."""
+        from expmax.persistence import save
+
+        save(self, path)
+
 
 # --------------------------------------------------------------------------------------------------
 def rows_per_block(n_columns: int, n_components: int) -> int:
     """Rows a block, from the shape of the work alone: 4096 … 65536."""
     monomials = (n_columns + 1) * (n_columns + 2) // 2
     return int(np.clip((1 << 22) // (monomials * n_components), 4096, 65536))
+
+
+def _log_hard(model: MixtureModel, params: MixtureParameters, blocks: Sequence[Block]) -> float:
+    """Σ w_i log max_k r_ik, nats: what ICL subtracts for assigning rows to one component each."""
+    total = 0.0
+    for block in blocks:
+        for rows in iterate_rows(len(block.x), _use_rows(model.n_components, block.x.shape[1])):
+            label = None if block.label is None else block.label[rows]
+            r, _, _ = model.assign(params, Block(block.x[rows], None, label))
+            log_largest = np.log(r.max(axis=1))
+            weight = np.ones(len(r)) if block.weight is None else block.weight[rows]
+            total += float(weight @ log_largest)
+    return total
 
 
 def _use_rows(n_components: int, n_columns: int) -> int:
@@ -610,6 +657,7 @@ def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Searc
 
 
 def _not_converged(estimator: Mixture, run: Run) -> str:
+    """Why a fit is not called converged."""
     return (
         f"{type(estimator).__name__} stopped with status {run.status!r} after {estimator.n_iter_} "
         f"iterations, with an estimated {run.remaining:.2g} nats still to gain (tol={estimator.tol:g}); "

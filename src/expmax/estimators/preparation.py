@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
 
 from expmax.contract import Parameters, iterate_rows
 from expmax.data.tables import Table
@@ -26,6 +27,7 @@ __all__ = [
     "fit_encoder",
     "marginal_fit",
     "positive_integer",
+    "validate_features",
 ]
 
 CHUNK = 65536  # rows looked at at a time
@@ -176,6 +178,29 @@ def resolve_families(
             f"got {n_components}."
         )
     return families
+
+
+def validate_features(estimator: Any, X: Any, *, reset: bool) -> None:
+    """Number and names of the columns: learned, or compared with those of training."""
+    if not isinstance(X, Table):
+        validate_data(estimator, X, skip_check_array=True, reset=reset)
+        return
+    if reset:
+        validate_data(estimator, np.empty((1, X.n_columns)), skip_check_array=True, reset=True)
+        if X.names is not None:
+            estimator.feature_names_in_ = np.array(X.names, dtype=object)
+        return
+    if X.n_columns != estimator.n_features_in_:
+        raise DataError(
+            f"X has {X.n_columns} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input."
+        )
+    trained = getattr(estimator, "feature_names_in_", None)
+    if trained is not None and X.names is not None and list(trained) != X.names:
+        raise DataError(
+            f"the columns of {X.source} must be those of the fit, in their order: {list(trained)}; "
+            f"got {X.names}. Select them by name."
+        )
 
 
 def refuse_empty(table: Table) -> None:

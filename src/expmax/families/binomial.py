@@ -7,12 +7,11 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import expected_over_counts
+from expmax.families.solvers import expected_over_counts, log_choose
 from expmax.statistics import Array
 
 __all__ = ["Binomial"]
@@ -74,9 +73,7 @@ class Binomial(ExponentialFamily):
         return np.hstack([x, self._n - x])
 
     def log_base_measure(self, x: Array) -> Array:
-        successes = x[:, 0]
-        n = float(self._n)
-        return np.asarray(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1))
+        return log_choose(self._n, x[:, 0])
 
     def log_partition(self, natural: Array) -> Array:
         return np.zeros(len(natural))

@@ -14,6 +14,7 @@ from expmax.families import covariance as structures
 from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
 from expmax.families.gaussian_charts import DiagonalChart, FullChart
+from expmax.families.structured_charts import StructuredChart
 from expmax.statistics import Additive, Array
 
 __all__ = ["Gaussian", "GaussianStatistics"]
@@ -21,6 +22,7 @@ __all__ = ["Gaussian", "GaussianStatistics"]
 LOG_2PI = float(np.log(2 * np.pi))
 ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 COLLAPSE = 1e9  # largest precision, in units of the one-component fit's
+HELD_UP = 1.1  # variance, in units of the penalty, below which nothing else holds a component up
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class GaussianStatistics(Additive):
     second: Array  # Σ r (x − c)(x − c)ᵀ
 
     def _combine(self, operation: Any, other: Self) -> Self:
-        if other.reference is not self.reference:
+        if other.reference is not self.reference and not np.array_equal(
+            other.reference, self.reference
+        ):
             other = other.about(self.reference)
         return type(self)(
             operation(self.counts, other.counts),
@@ -194,7 +198,8 @@ class Gaussian(Family):
                 self.structure, statistics.counts, np.nan_to_num(scatter), start
             )
             return {"mean": mean, "covariance": variances}
-        scatter = statistics.second - statistics.first[:, :, None] * shift[:, None, :]
+        moved = np.where(counts > 0, shift, 0.0)  # an empty component adds nothing to a shared scatter
+        scatter = statistics.second - statistics.first[:, :, None] * moved[:, None, :]
         if self.penalty:
             scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])
         return with_precision(mean, self._matrices(statistics.counts, scatter, start))
@@ -233,7 +238,7 @@ class Gaussian(Family):
             return FullChart(self, parameters, factor, statistics.counts)
         if self.structure in ("EII", "VII", "EEI", "VVI"):
             return DiagonalChart(self, parameters, statistics.counts)
-        return None
+        return StructuredChart(self, parameters, statistics)
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> GaussianStatistics:
         mean, covariance = parameters["mean"], parameters["covariance"]
@@ -277,6 +282,8 @@ class Gaussian(Family):
             variance = parameters["covariance"]
             scale = 1.0 if marginal is None else marginal["covariance"]
             bad = ~(variance * COLLAPSE > scale)
+            if self.penalty:  # held up by the penalty alone, where the data do vary
+                bad |= (variance < HELD_UP * self.penalty) & (scale > 2.0 * self.penalty)
             return [
                 Degeneracy(int(k), f"the variance of column {int(j)} is {variance[k, j]:.2g}")
                 for k, j in _first_per_component(bad)
@@ -287,8 +294,23 @@ class Gaussian(Family):
         size = (factor**2).sum(axis=(1, 2))
         return [
             Degeneracy(int(k), _smallest_direction(parameters["covariance"][k]))
-            for k in np.flatnonzero(~(size < COLLAPSE))
+            for k in np.flatnonzero(~(size < COLLAPSE) | self._held_up(parameters, marginal))
         ]
+
+    def _held_up(self, parameters: Parameters, marginal: Parameters | None) -> NDArray[np.bool_]:
+        """Whether a component varies by the penalty alone along some direction in which the data vary."""
+        covariance = parameters["covariance"]
+        held = np.zeros(len(covariance), bool)
+        if not self.penalty or marginal is None:
+            return held
+        largest = np.trace(covariance, axis1=1, axis2=2)
+        for k in np.flatnonzero(np.isfinite(largest)):
+            variances, axes = np.linalg.eigh(covariance[k])
+            flat = axes[:, variances < HELD_UP * self.penalty]
+            if flat.size:
+                spread = flat.T @ marginal["covariance"][0] @ flat
+                held[k] = np.linalg.eigvalsh(spread)[-1] > 2.0 * self.penalty
+        return held
 
 
 def precision_cholesky(parameters: Parameters) -> Array:

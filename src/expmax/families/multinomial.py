@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import expected_over_counts
+from expmax.families.solvers import expected_over_counts, log_choose
 from expmax.statistics import Array
 
 __all__ = ["Multinomial"]
@@ -98,8 +98,7 @@ class Multinomial(ExponentialFamily):
             with np.errstate(divide="ignore", invalid="ignore"):
                 hits = np.where(x == 0, 0.0, natural[..., None] * x)
                 misses = np.where(x == n, 0.0, np.log1p(-np.exp(natural))[..., None] * (n - x))
-            ways = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
-            return np.asarray((ways + hits + misses).reshape(-1, len(x)).T)
+            return np.asarray((log_choose(n, x) + hits + misses).reshape(-1, len(x)).T)
 
         each = expected_over_counts(log_mass, lambda x: np.asarray(gammaln(x + 1)), self._n)
         return np.asarray(gammaln(n + 1) - each.reshape(natural.shape).sum(axis=1))

@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 
-__all__ = ["all_finite", "map_arrays", "n_components_of", "put", "stack", "take"]
+__all__ = [
+    "all_finite",
+    "flatten",
+    "map_arrays",
+    "n_components_of",
+    "put",
+    "stack",
+    "take",
+    "unflatten",
+]
+
+DERIVED = "precision_cholesky"  # kept beside a covariance for speed; follows from it
 
 
 def map_arrays(function: Callable[..., Any], *parameters: Parameters) -> dict[str, Any]:
@@ -54,3 +65,31 @@ def all_finite(parameters: Parameters) -> bool:
         all_finite(value) if isinstance(value, Mapping) else bool(np.isfinite(value).all())
         for value in parameters.values()
     )
+
+
+def flatten(parameters: Parameters) -> NDArray[np.float64]:
+    """All numbers but derived ones, as one vector."""
+    parts = [
+        flatten(value) if isinstance(value, Mapping) else np.asarray(value, float).ravel()
+        for name, value in parameters.items()
+        if name != DERIVED
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def unflatten(vector: NDArray[np.float64], like: Parameters) -> dict[str, Any]:
+    """The inverse of `flatten`, shaped like given parameters."""
+    out: dict[str, Any] = {}
+    start = 0
+    for name, value in like.items():
+        if name == DERIVED:
+            continue
+        size = len(flatten(value)) if isinstance(value, Mapping) else np.size(value)
+        piece = vector[start : start + size]
+        out[name] = (
+            unflatten(piece, value)
+            if isinstance(value, Mapping)
+            else piece.reshape(np.shape(value))
+        )
+        start += size
+    return out

@@ -33,6 +33,7 @@ __all__ = [
     "gamma_shape",
     "log1p_minus",
     "log_bessel_i",
+    "log_choose",
     "log_minus_digamma",
     "log_rising_excess",
     "newton",
@@ -301,6 +302,13 @@ def log_rising_excess(size: Array, x: Array) -> Array:
         stirling = size * log1p_minus(u) + (x - 0.5) * np.log1p(u)
         stirling = stirling + _stirling_remainder(size + x) - _stirling_remainder(size)
     return np.where(size < 16, direct, np.where(np.isinf(size), 0.0, stirling))
+
+
+def log_choose(n: float, x: Array) -> Array:
+    """log of the binomial coefficient, accurate for few among many (log Γ cancels there)."""
+    few = np.minimum(x, n - x)
+    rest = n - few + 1
+    return np.asarray(log_rising_excess(rest, few) + few * np.log(rest) - gammaln(few + 1))
 
 
 def _stirling_remainder(a: Array) -> Array:

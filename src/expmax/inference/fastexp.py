@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 LOG_2 = math.log(2.0)
-LOWEST = -650.0  # exp(LOWEST) is 5e-283: as good as zero, and still a normal number
+LOWEST = -700.0  # exp(LOWEST) is 1e-304: as good as zero, and still a normal number
 # Adding MAGIC rounds to an integer and leaves it, exponent bias included, in the low bits.
 MAGIC = 1.5 * 2.0**52 + 1023
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
@@ -76,4 +76,4 @@ def log_normal(x: float) -> float:
     p = (p * q + 2.0 / 13.0) * q + 2.0 / 11.0
     p = (p * q + 2.0 / 9.0) * q + 2.0 / 7.0
     p = (p * q + 2.0 / 5.0) * q + 2.0 / 3.0
-    return n * LOG_2 + (p * q + 2.0) * s
+    return n * LOG_2 + (p * q + 2.0) * s + (x - x)  # x - x: NaN, whose bits would pass

@@ -85,7 +85,10 @@ def keep_labels(label, start, n, L, K):
 
 @inner
 def exponentiate(L, K, top, total, slope):
-    """top = max_k L[k]; L[k] = exp(L[k] - top); total = Σ_k L[k]; slope = Σ_k L[k] log L[k]."""
+    """top = max_k L[k]; L[k] = exp(L[k] - top); total = Σ_k L[k]; slope = Σ_k L[k] log L[k].
+
+    Exactly zero below exp(LOWEST), so that a component without weight gets no count.
+    """
     for b in range(BLOCK):
         top[b] = L[0, b]
         total[b] = 0.0
@@ -97,9 +100,9 @@ def exponentiate(L, K, top, total, slope):
     for k in range(K):
         row = L[k]
         for b in range(BLOCK):
-            a = row[b] - top[b]
-            a = LOWEST if a < LOWEST else a
-            e = exp_nonpositive(a)
+            difference = row[b] - top[b]
+            a = LOWEST if difference < LOWEST else difference
+            e = 0.0 if difference < LOWEST else exp_nonpositive(a)
             row[b] = e
             total[b] += e
             slope[b] += e * a

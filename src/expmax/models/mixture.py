@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from expmax.contract import Block, Degeneracy, Expectation, Parameters
 from expmax.families.base import Family
-from expmax.families.parameters import all_finite, map_arrays, put, take
+from expmax.families.parameters import (
+    all_finite,
+    flatten,
+    map_arrays,
+    put,
+    take,
+    unflatten,
+)
 from expmax.families.point_mass import PointMass
 from expmax.inference.responsibilities import clamp_labels, soft_assign
 from expmax.models import fused
@@ -61,6 +68,7 @@ class MixtureModel:
     fixed: Mapping[int, Parameters] = field(default_factory=dict)  # parameters held, by group
     fixed_mask: NDArray[np.bool_] | None = None  # which components are held, shape (K,)
     marginal: tuple[Parameters, ...] | None = None  # each group's one-component fit of all rows
+    compiled: bool = False  # large enough for compiled kernels
 
     # -- E-step ------------------------------------------------------------------------------------
     def log_joint(self, params: MixtureParameters, block: Block) -> Array:
@@ -99,7 +107,7 @@ class MixtureModel:
 
     def expect(self, params: MixtureParameters, block: Block) -> Expectation[MixtureStatistics]:
         """E-step on one block: responsibilities, then weighted sums of T(x)."""
-        if len(self.groups) == 1:
+        if self.compiled and len(self.groups) == 1:
             fast = fused.expect(self.groups[0].family, params.components[0], params.log_weights, block)
             if fast is not None:
                 counts, sums, log_likelihood, entropy = fast
@@ -152,9 +160,11 @@ class MixtureModel:
             if self.prior is not None:
                 sums = sums + self.prior[g]
             old = None if params is None else params.components[g]
-            new = group.family.maximize(sums, old)
-            empty = statistics.counts[group.index] <= 0
-            if old is not None and self.prior is None and empty.any():
+            new = fused.maximize(group.family, sums) if self.compiled else None
+            if new is None:
+                new = group.family.maximize(sums, old)
+            if old is not None and self.prior is None and not statistics.counts.min() > 0:
+                empty = statistics.counts[group.index] <= 0
                 new = put(new, old, empty)  # nobody's parameters: Q does not depend on them
             if g in self.fixed and self.fixed_mask is not None:
                 new = put(new, self.fixed[g], self.fixed_mask[group.index])
@@ -164,7 +174,7 @@ class MixtureModel:
     def _log_weights(self, counts: Array) -> Array:
         if self.fixed_weights is not None:
             return self.fixed_weights
-        pseudo = counts + (self.concentration - 1.0)
+        pseudo = counts if self.concentration == 1.0 else counts + (self.concentration - 1.0)
         if pseudo.min() > 0:
             return np.log(pseudo / pseudo.sum())
         with np.errstate(divide="ignore"):
@@ -172,6 +182,12 @@ class MixtureModel:
 
     def expected_log_joint(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
         """Q(θ; S) = Σ_k n_k log w_k + Σ_k E[log p_k(x | θ_k)], nats."""
+        if self.compiled and len(self.groups) == 1:
+            family, part = self.groups[0].family, params.components[0]
+            sums = statistics.components[0]
+            value = fused.expected_log_joint(family, params.log_weights, part, sums)
+            if value is not None:
+                return value
         used = statistics.counts > 0
         weights = statistics.counts[used] @ params.log_weights[used]
         return float(weights) + sum(
@@ -197,6 +213,25 @@ class MixtureModel:
 
         chart = MixtureChart(self, params, statistics)
         return chart if chart.complete and len(chart.scale) else None
+
+    def to_array(self, params: MixtureParameters) -> Array:
+        """Weights and parameters as one vector, for extrapolation."""
+        parts = [np.exp(params.log_weights)]
+        parts += [flatten(part) for part in params.components]
+        return np.concatenate(parts)
+
+    def from_array(self, vector: Array, like: MixtureParameters) -> MixtureParameters | None:
+        """Parameters of a vector; None where the weights leave the simplex."""
+        k = self.n_components
+        if not (vector[:k] > 0).all():
+            return None
+        components, start = [], k
+        for part in like.components:
+            size = len(flatten(part))
+            components.append(unflatten(vector[start : start + size], part))
+            start += size
+        weights = np.log(vector[:k] / vector[:k].sum())
+        return self.hold(MixtureParameters(weights, tuple(components)))
 
     # -- what the engine may ask further -----------------------------------------------------------
     def degeneracies(

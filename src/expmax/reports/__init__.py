@@ -1,0 +1,1 @@
+"""Functions of a fitted estimator: tables to read, descriptions for other programs."""

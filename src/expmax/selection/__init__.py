@@ -1,0 +1,1 @@
+"""Choice: a family for every column, the number of components."""
