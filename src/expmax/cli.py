@@ -110,7 +110,7 @@ def _tell(caught: Sequence[warnings.WarningMessage]) -> None:
     messages = [
         " ".join(str(warning.message).split())
         for warning in caught
-        if issubclass(warning.category, UserWarning | RuntimeWarning)
+        if issubclass(warning.category, UserWarning)
         and not issubclass(warning.category, ConvergenceWarning)
     ]
     for message in dict.fromkeys(messages):

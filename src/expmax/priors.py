@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from expmax.contract import Parameters
 from expmax.errors import parameter_error
 from expmax.families.base import Family
-from expmax.families.parameters import map_arrays
+from expmax.families.gaussian import with_precision
 from expmax.statistics import Additive
 
 __all__ = ["ConjugatePrior", "as_prior"]
@@ -66,19 +66,23 @@ class ConjugatePrior:
 
 def spread(given: Parameters, like: Parameters, n_components: int) -> dict[str, Any]:
     """Parameters of one component, or of K, as K components shaped like a fitted one."""
-
-    def one(pattern: Any, value: Any) -> Any:
-        value = np.asarray(value, float)
-        if value.ndim < pattern.ndim:
-            value = value[None]
-        return np.broadcast_to(value, (n_components, *pattern.shape[1:])).copy()
-
     missing = set(like) - set(given) - {"precision_cholesky"}
     unknown = set(given) - set(like)
     if missing or unknown:
         names = [name for name in like if name != "precision_cholesky"]
         raise parameter_error("parameters", f"a mapping with the names {names}", sorted(given))
-    return map_arrays(one, {name: like[name] for name in given}, given)
+    out: dict[str, Any] = {}
+    for name, pattern in like.items():
+        if isinstance(pattern, Mapping):
+            out[name] = spread(given[name], pattern, n_components)
+        elif name != "precision_cholesky":
+            value = np.asarray(given[name], float)
+            value = value[None] if value.ndim < pattern.ndim else value
+            out[name] = np.broadcast_to(value, (n_components, *pattern.shape[1:])).copy()
+    if "precision_cholesky" in like:  # of the covariances, or the scale matrices, just given
+        matrices = out["covariance" if "covariance" in out else "scale"]
+        out["precision_cholesky"] = with_precision(out["mean"], matrices)["precision_cholesky"]
+    return out
 
 
 def as_prior(prior: ConjugatePrior | float | None) -> ConjugatePrior | None:

@@ -7,7 +7,7 @@ multiplied with vectors, by differences of scores, each one E-step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from expmax.engine.problem import Point, Problem
 from expmax.statistics import Array
 
-__all__ = ["Certificate", "Trial", "certify"]
+__all__ = ["ADVICE", "Certificate", "Trial", "certify"]
 
 CG_STEPS = 10
 VERIFY_STEPS = 5
@@ -27,19 +27,42 @@ DROP = 10.0  # the estimate must fall by this factor after its own step
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known of the point that a fit returned."""
+    """What is known of the point that a fit returned, and in words what to do about it."""
 
     status: str
     remaining: float  # estimated gain of the objective still to be had, nats
     rounding: float  # what rounding hides, nats: no estimate below it means anything
-    rate: float = float("nan")  # largest fraction of missing information found: EM's rate of convergence
-    curvature: float = float("nan")  # smallest eigenvalue found of the whitened observed information
-    verified: bool = False
-    monotone: bool = True
-    n_starts_agreeing: int = 0
-    n_starts: int = 0
-    degenerate: tuple[str, ...] = field(default=())
-    advice: str = ""
+    rate: float  # largest fraction of missing information found: the rate at which EM converges
+    curvature: float  # smallest eigenvalue found of the whitened observed information
+    verified: bool  # whether curvature was measured and the estimate fell after its own step
+    monotone: bool  # whether no step lowered the objective
+    saddles: int  # saddle points met and left
+    n_starts: int
+    n_agreeing: int  # starts that reached this optimum
+    boundary: tuple[str, ...]  # parameters on the edge of their space
+    degenerate: tuple[str, ...]  # components at which the likelihood is unbounded
+    advice: str
+
+    def __str__(self) -> str:
+        lines = [f"status: {self.status}", f"remaining gain: {self.remaining:.2g} nats"]
+        if np.isfinite(self.rate):
+            lines.append(f"EM rate of convergence: {self.rate:.4f}")
+        lines.append(f"starts agreeing: {self.n_agreeing} of {self.n_starts}")
+        lines += [f"on the boundary: {name}" for name in self.boundary]
+        lines += [f"degenerate: {name}" for name in self.degenerate]
+        return "\n".join([*lines, self.advice])
+
+
+ADVICE = {
+    "stationary": "A local maximum to within tol; other starts may still find a higher one.",
+    "boundary": "A maximum with parameters on the edge of their space; standard errors there need care.",
+    "degenerate": "The likelihood is unbounded here: use a prior, fewer components or shared parameters.",
+    "max_iter": "Stopped by max_iter while still rising: raise max_iter.",
+    "interrupted": "Stopped by the user: the best parameters so far, not a maximum.",
+    "not_finite": "The objective stopped being a number: rescale the data or use a prior.",
+    "decreased": "The model's formulas disagree: run check_model.",
+    "uncertified": "The remaining gain could not be verified (a ridge, a saddle, or certify=False).",
+}
 
 
 @dataclass

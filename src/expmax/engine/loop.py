@@ -10,12 +10,12 @@ import numpy as np
 
 from expmax.contract import Degeneracy
 from expmax.engine.acceleration import Accelerator
-from expmax.engine.certificate import certify
+from expmax.engine.certificate import ADVICE, Certificate, certify
 from expmax.engine.history import History
 from expmax.engine.problem import Point, Problem
 from expmax.engine.stopping import remaining_gain
 
-__all__ = ["Breach", "Run", "Status", "ascend", "em_step"]
+__all__ = ["Breach", "Run", "Status", "ascend", "certificate_of", "em_step"]
 
 Status = Literal[
     "stationary",
@@ -73,11 +73,14 @@ def em_step(problem: Problem, point: Point, history: History) -> tuple[Point, Br
     kl = new.expectation.log_likelihood - (q_new + entropy)
     iteration = len(history)
     history.append(log_likelihood, point.objective, q_old + entropy, delta_q, kl, "em")
-    slack = problem.rounding(point) + 32 * 2.3e-16 * abs(q_old)
     if not new.finite:
         return new, None
-    if point.expectation.kind == "exact" and abs(q_old + entropy - log_likelihood) > slack:
-        gap = abs(q_old + entropy - log_likelihood)
+    gap = abs(q_old + entropy - log_likelihood) if point.expectation.kind == "exact" else 0.0
+    slack = problem.rounding(point)
+    if gap <= slack and delta_q >= -slack and kl >= -slack:
+        return new, None
+    slack = max(problem.careful_rounding(point), problem.careful_rounding(new))
+    if not gap <= slack:
         return new, Breach("tightness", iteration, gap, slack)
     if not delta_q >= -slack:
         return new, Breach("M-step", iteration, -delta_q, slack)
@@ -225,7 +228,8 @@ def _conclude(
         _record(run, "newton" if best is trial.point else "escape")
         run.point = best
     if trial.passed:
-        run.status = "stationary"
+        edges = getattr(problem.model, "boundary", lambda params: [])(run.point.params)
+        run.status = "boundary" if edges else "stationary"
         return
     if trial.escape:
         run.saddles += 1
@@ -247,3 +251,25 @@ def _perturb(problem: Problem, run: Run, ends: tuple[Point, ...]) -> None:
                 _record(run, "escape")
                 run.point = point
                 return
+
+
+def certificate_of(problem: Problem, run: Run, n_starts: int, n_agreeing: int) -> Certificate:
+    """All that is known of where a run ended."""
+    edges = getattr(problem.model, "boundary", lambda params: [])(run.point.params)
+    gains = np.diff(run.history.objective)
+    slack = problem.rounding(run.point)
+    return Certificate(
+        status=run.status,
+        remaining=run.remaining,
+        rounding=slack,
+        rate=1.0 - run.curvature,
+        curvature=run.curvature,
+        verified=run.status in ("stationary", "boundary"),
+        monotone=bool((gains >= -slack).all()),
+        saddles=run.saddles,
+        n_starts=n_starts,
+        n_agreeing=n_agreeing,
+        boundary=tuple(edges),
+        degenerate=tuple(f"component {d.component}: {d.reason}" for d in run.degeneracies),
+        advice=ADVICE[run.status],
+    )

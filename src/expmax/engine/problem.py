@@ -70,3 +70,11 @@ class Problem:
         """
         size = abs(point.objective) + abs(point.expectation.entropy) + point.expectation.weight
         return 32 * EPS * size
+
+    def careful_rounding(self, point: Point) -> float:
+        """The same with the size of the terms that the model sums, which may cancel."""
+        magnitude = getattr(self.model, "magnitude", None)
+        size = 0.0
+        if magnitude is not None:
+            size = float(magnitude(point.params, point.expectation.statistics))
+        return self.rounding(point) + 32 * EPS * size

@@ -17,7 +17,7 @@ from expmax.contract import Block, Parameters, iterate_rows, make_blocks
 from expmax.data.compression import compress
 from expmax.data.tables import Table, read_table
 from expmax.engine.acceleration import accelerators
-from expmax.engine.loop import Run
+from expmax.engine.loop import Run, certificate_of
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import Budget, Search, StartRecord, climber, search
 from expmax.errors import (
@@ -36,7 +36,7 @@ from expmax.families.gaussian import Gaussian
 from expmax.families.parameters import take
 from expmax.models import fused
 from expmax.models.mixture import Group, MixtureModel, MixtureParameters
-from expmax.models.mixture_starts import MixtureStarts
+from expmax.models.mixture_starts import MixtureStarts, initial_parameters
 from expmax.priors import ConjugatePrior, as_prior, spread
 from expmax.statistics import Array
 
@@ -163,7 +163,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self._check_parameters()
         x, weight, label = self._read_training(X, sample_weight, labels)
         model = self._build(x, weight)
-        compact = compress(x, weight, label)
+        compact = None if self._starts_from_labels else compress(x, weight, label)
         if compact is not None:
             x, weight, label, _ = compact
         blocks = make_blocks(x, weight, label, rows_per_block(x.shape[1], model.n_components))
@@ -181,6 +181,10 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         if self.effort not in EFFORT:
             raise parameter_error("effort", f"one of {sorted(EFFORT)}", self.effort)
 
+    @property
+    def _starts_from_labels(self) -> bool:
+        return self.init is not None and not isinstance(self.init, Mapping | MixtureParameters)
+
     def _families(self) -> list[Family]:
         return prepare.resolve_families(self.family, self.n_components, Gaussian())
 
@@ -195,7 +199,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         x, _ = self._encoder(table)
         weight = prepare.check_weights(sample_weight, len(x))
         label = prepare.check_labels(labels, len(x), len(families))
-        if weight is not None and not weight.all():
+        if weight is not None and not weight.all() and not self._starts_from_labels:
             used = weight > 0
             x, weight = x[used], weight[used]
             label = None if label is None else label[used]
@@ -369,7 +373,9 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             return self.init
         if isinstance(self.init, Mapping):
             return self._start_from_parameters(model, self.init)
-        raise parameter_error("init", "parameters by name, labels, or None", self.init)
+        if isinstance(self.init, str) or np.ndim(self.init) != 1:
+            raise parameter_error("init", "parameters by name, labels, or None", self.init)
+        return self._start_from_labels(model, x, weight)
 
     def _start_from_parameters(self, model: MixtureModel, init: Mapping[str, Any]) -> MixtureParameters:
         assert model.marginal is not None
@@ -380,6 +386,24 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             raise ParameterError("init by name needs one family for all components; got a list.")
         components = spread(given, model.marginal[0], k)
         return MixtureParameters(_log_weights(weights, k), (components,))
+
+    def _start_from_labels(
+        self, model: MixtureModel, x: NDArray[Any], weight: Array | None
+    ) -> MixtureParameters:
+        part = prepare.check_labels(self.init, len(x), model.n_components, "init")
+        assert part is not None
+        if (part < 0).any():
+            raise parameter_error("init", "a component for every row", "-1")
+        r = np.eye(model.n_components)[part]
+        if weight is not None:
+            r *= weight[:, None]
+        params = initial_parameters(model, Block(x), r)
+        if params is None:
+            raise ParameterError(
+                "init leaves a component empty or with rows that do not vary; give each component "
+                "at least a few distinct rows."
+            )
+        return params
 
     # -- results -----------------------------------------------------------------------------------
     def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
@@ -402,7 +426,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self.n_expect_ = problem.n_expect
         self.history_ = run.history
         self.starts_ = result.records
-        self.remaining_gain_ = run.remaining
+        agreeing = sum(record.agrees for record in result.records)
+        self.certificate_ = certificate_of(problem, run, len(result.records), agreeing)
         self._publish()
         if not self.converged_:
             self._warn_not_converged(run)
@@ -650,7 +675,7 @@ def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Searc
             break
     runs = [run for run in runs if run.point.finite]
     runs.sort(key=lambda run: -run.point.objective)
-    finished = [climb(run.point, run.history.reopen()) for run in runs[:2]]
+    finished = [climb(run.point) for run in runs[:2]]
     finished.sort(key=lambda run: (run.status == "degenerate", -run.point.objective))
     result.best = finished[0] if finished else None
     return result

@@ -86,9 +86,11 @@ def bind_family(family: Family, x: NDArray[Any], encoder: Encoder) -> Family:
         ]
         family = Product(columns=dict(zip(family.keys, parts, strict=True)))
         family.slices = tuple(slices)
-    if isinstance(family, Product):
-        family.check(x, encoder.names)
-    return family.bind(x)
+    try:
+        return family.bind(x)
+    except DataError:
+        family.check(x, encoder.names)  # the same complaint, with the column's name
+        raise
 
 
 def _categorical(encoder: Encoder, columns: Iterable[int]) -> Family:
@@ -117,17 +119,19 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     return weight
 
 
-def check_labels(labels: ArrayLike | None, n_rows: int, n_components: int) -> NDArray[np.int64] | None:
+def check_labels(
+    labels: ArrayLike | None, n_rows: int, n_components: int, name: str = "labels"
+) -> NDArray[np.int64] | None:
     """Partial labels: −1 unknown, else the component."""
     if labels is None:
         return None
     label = np.asarray(labels)
     if label.shape != (n_rows,):
-        raise parameter_error("labels", f"of shape ({n_rows},)", label.shape)
+        raise parameter_error(name, f"of shape ({n_rows},)", label.shape)
     whole = label.astype(np.int64)
     if not np.array_equal(whole, label) or whole.min() < -1 or whole.max() >= n_components:
         raise parameter_error(
-            "labels", f"-1 (unknown) or a component from 0 to {n_components - 1}", label
+            name, f"-1 (unknown) or a component from 0 to {n_components - 1}", label
         )
     return whole
 

@@ -117,6 +117,10 @@ class Family(ABC):
     def expected_log_density(self, parameters: Parameters, statistics: Any) -> float:
         """Σ_i Σ_k r_ik log p(x_i, u_i | θ_k), nats, from the statistics alone (u: own latent, if any)."""
 
+    def magnitude(self, parameters: Parameters, statistics: Any) -> float:
+        """Size of the terms that `expected_log_density` sums, nats: rounding grows with it."""
+        return abs(self.expected_log_density(parameters, statistics))
+
     def latent_entropy(self, statistics: Any) -> float:
         """Entropy of the family's own latent variables under q, nats; 0 without any."""
         return 0.0
@@ -148,6 +152,10 @@ class Family(ABC):
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
     ) -> list[Degeneracy]:
         """Components at which the likelihood is unbounded, judged against the one-component fit."""
+        return []
+
+    def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
+        """Components with a parameter on the edge of its space, and its name."""
         return []
 
     def embed(self, x: Array) -> Array:
@@ -254,6 +262,12 @@ class ExponentialFamily(Family):
     def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
         return NaturalChart(self, parameters, statistics)
 
+    def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
+        with np.errstate(all="ignore"):
+            edge = ~np.isfinite(self.natural(parameters)).all(axis=1)
+        name = next(iter(self.named_parameters(parameters)))
+        return [(int(k), name) for k in np.flatnonzero(edge)]
+
     # -- what follows from them --------------------------------------------------------------------
     def entropy(self, natural: Array) -> Array:
         """H = A(η) − η·∇A(η) − E[log h(x)], nats: shape (K,)."""
@@ -324,6 +338,13 @@ class ExponentialFamily(Family):
         partition = statistics.counts[used] @ self.log_partition(natural[used])
         with np.errstate(invalid="ignore"):
             return float(linear - partition + statistics.log_base)
+
+    def magnitude(self, parameters: Parameters, statistics: MomentStatistics) -> float:
+        natural = self.natural(parameters)
+        used = statistics.counts > 0
+        linear = _xdot(np.abs(natural[used]), np.abs(statistics.sums[used])).sum()
+        partition = statistics.counts[used] @ np.abs(self.log_partition(natural[used]))
+        return float(linear + partition + abs(statistics.log_base))
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> MomentStatistics:
         mean = self.to_mean(self.natural(parameters))

@@ -232,6 +232,15 @@ class Gaussian(Family):
         quadratic = ((factor.swapaxes(1, 2) @ scatter) * factor.swapaxes(1, 2)).sum()
         return -0.5 * float(counts @ (mean.shape[1] * LOG_2PI + log_det) + quadratic)
 
+    def magnitude(self, parameters: Parameters, statistics: GaussianStatistics) -> float:
+        """Quadratic forms lose as many digits as the covariances' condition has."""
+        counts = statistics.counts
+        if self.diagonal:
+            return float((counts * (LOG_2PI + 1 + np.abs(np.log(parameters["covariance"])))).sum())
+        values = np.linalg.eigvalsh(parameters["covariance"])
+        condition = values[:, -1] / values[:, 0]
+        return float(counts @ (np.abs(np.log(values)).sum(axis=1) + values.shape[1] * condition))
+
     def chart(self, parameters: Parameters, statistics: GaussianStatistics) -> FamilyChart | None:
         if self.structure in ("VVV", "EEE"):
             factor = precision_cholesky(parameters)

@@ -185,6 +185,12 @@ class Product(Family):
             for i, family in enumerate(self.families)
         )
 
+    def magnitude(self, parameters: Parameters, statistics: ProductStatistics) -> float:
+        return sum(
+            family.magnitude(self._part(parameters, i), statistics.factors[i])
+            for i, family in enumerate(self.families)
+        )
+
     def latent_entropy(self, statistics: ProductStatistics) -> float:
         return sum(
             family.latent_entropy(factor)
@@ -227,6 +233,13 @@ class Product(Family):
         return np.hstack(
             [f.location(self._part(parameters, i)) for i, f in enumerate(self.families)]
         )
+
+    def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
+        return [
+            (k, f"{_label(key)}.{name}")
+            for i, (key, family) in enumerate(zip(self.keys, self.families, strict=True))
+            for k, name in family.boundary(self._part(parameters, i))
+        ]
 
     def embed(self, x: Array) -> Array:
         return np.hstack(

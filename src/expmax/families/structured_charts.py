@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag, helmert
+from scipy.linalg import helmert
 from scipy.optimize import linear_sum_assignment
 
 from expmax.contract import Parameters
@@ -39,6 +39,7 @@ Indices = NDArray[np.intp]
 _EQUAL = 1e-8  # (a_i − a_j)²/(a_i a_j) below which two axes have no angle between them
 _SINGULAR = 1e-10  # share of its diagonal that a Cholesky pivot of the information must keep
 _MAX_TURNS = 30
+_REMEMBERED = 3
 _TURNED = 1e-14  # radians
 
 
@@ -63,26 +64,21 @@ class StructuredChart:
         self.mean = self._of(parameters["mean"])
         self.frame = _FRAMES[family.structure](self._live(self.parameters), orientation)
         self.start = self.frame.start
-        self._last = parameters["covariance"], self.start
+        self._known: tuple[tuple[Array, _Point], ...]
+        self._known = ((parameters["covariance"], self.start),)
         counts, _, scatter = self._moments(parameters["mean"], statistics)
         cells = np.broadcast_to(counts, self.mean.shape)
+        sizes = cells.mean(axis=1)
 
         self.cells: NDArray[np.bool_] = cells > 0
         self.mean_root = np.sqrt(cells[self.cells])
         self.spread, self.whiten = self.frame.spread, self.frame.whiten
-        design, rows = _design(volume == "V", shape == "V", *self.mean.shape)
-        sizes = rows @ cells.mean(axis=1)
-        self.own_root, dense = self._informations(cells, scatter, design)
-        p = dense[0].shape[0] - design.shape[1]
-        sizes = np.concatenate([sizes, np.full(p, cells.mean(axis=1).sum())])
-        root, inverse, shares = _square_root(*dense)
-        # one matrix takes v to (t − t₀, shared frame), and one takes them back
-        full = block_diag(design, np.eye(p))
-        self.forward = np.ascontiguousarray(full @ inverse)
-        self.backward = root @ (full / np.maximum((full**2).sum(axis=0), 1.0)).T
-        own = np.broadcast_to(np.sqrt(cells.mean(axis=1))[:, None], self.own_root.shape)
-        self.scale = np.concatenate([self.mean_root, np.sqrt(shares @ sizes), own.ravel()])
-        self._cuts = len(self.mean_root), len(self.mean_root) + self.forward.shape[1]
+        moments = self.frame.moments(scatter), _diagonal(cells * np.exp(self.start.log_variance))
+        self.own_root = self._own_root(*moments)
+        shares = self._whiten_shared(*moments, volume == "V", shape == "V", sizes)
+        own = np.repeat(np.sqrt(sizes), self.own_root.shape[1])
+        self.scale = np.concatenate([self.mean_root, np.sqrt(shares), own])
+        self._cuts = len(self.mean_root), len(self.mean_root) + len(shares)
 
     def to_vector(self, parameters: Parameters) -> Array:
         point = self._locate(parameters)
@@ -109,10 +105,10 @@ class StructuredChart:
             log_variance = t0 + change[: t0.size].reshape(t0.shape)
             point = _Point(log_variance, coordinates, self.frame.at(coordinates))
             new = self.frame.assemble(point)
-        new["mean"] = self.mean + _apply(self.spread, means)
+            new["mean"] = self.mean + _apply(self.spread, means)
         if not self._all:
-            new = {name: self._beside(self.parameters[name], new[name]) for name in new}
-        self._last = new["covariance"], point
+            new = {name: self._among(self.parameters[name], new[name]) for name in new}
+        self._remember(new["covariance"], point)
         return {"mean": new.pop("mean"), **new}
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
@@ -130,11 +126,16 @@ class StructuredChart:
         return np.concatenate([means, slopes @ self.forward])
 
     def _locate(self, parameters: Parameters) -> _Point:
-        """The coordinates that lie behind parameters; those of `from_vector` are remembered."""
-        covariance, point = self._last
-        if parameters["covariance"] is covariance:
-            return point
-        return self.frame.locate(self._live(parameters))
+        """The coordinates that lie behind parameters; the latest ones are remembered."""
+        for covariance, point in self._known:
+            if parameters["covariance"] is covariance:
+                return point
+        point = self.frame.locate(self._live(parameters))
+        self._remember(parameters["covariance"], point)
+        return point
+
+    def _remember(self, covariance: Array, point: _Point) -> None:
+        self._known = ((covariance, point), *self._known[: _REMEMBERED - 1])
 
     def _moments(self, mean: Array, statistics: Any) -> tuple[Array, Array, Array]:
         """Counts, shape (K, 1 or d), first moments and scatter about the mean."""
@@ -147,21 +148,30 @@ class StructuredChart:
             second = second + (ridge if second.ndim == 2 else _diagonal(ridge + 0.0 * first))
         return counts, first, second
 
-    def _informations(
-        self, cells: Array, scatter: Array, design: Array
-    ) -> tuple[Array, tuple[Array, Array]]:
-        """Square roots for own frames, and the rest's −∂²Q as it is and as expected."""
-        t, frame = self.start.log_variance, self.start.frame
-        expected = _diagonal(cells * np.exp(t))
-        if scatter.ndim == 2:
-            moment = _diagonal(scatter)
-        else:
-            moment = _transpose(frame) @ scatter @ frame
+    def _own_root(self, moment: Array, expected: Array) -> Array:
+        """√(−∂²Q) of the coordinates of own frames."""
         with np.errstate(all="ignore"):
-            dense = tuple(self.frame.information(t, m, design) for m in (moment, expected))
-            own, usual = (self.frame.own_information(t, m) for m in (moment, expected))
-        own_root = np.sqrt(np.where(own > _SINGULAR * usual, own, usual))
-        return own_root, (dense[0], dense[1])
+            seen, usual = (self.frame.own_information(m) for m in (moment, expected))
+            return np.asarray(np.sqrt(np.where(seen > _SINGULAR * usual, seen, usual)))
+
+    def _whiten_shared(
+        self, moment: Array, expected: Array, own_volume: bool, own_shape: bool, sizes: Array
+    ) -> Array:
+        """The matrices between v and (t − t₀, shared frame); the counts behind these v."""
+        design, rows, back = _design(own_volume, own_shape, *self.mean.shape)
+        counts = rows @ sizes
+        with np.errstate(all="ignore"):
+            information = self.frame.information(moment, design)
+            root = _cholesky_root(information) or _expected_root(
+                self.frame.information(expected, design)
+            )
+        n_turns = len(information) - len(counts)
+        if n_turns:
+            counts = np.concatenate([counts, np.full(n_turns, sizes.sum())])
+            design, back = _beside(design, n_turns), _beside(back, n_turns)
+        forward, backward, shares = root
+        self.forward, self.backward = np.ascontiguousarray(design @ forward), backward @ back
+        return np.asarray(counts if shares is None else shares @ counts)
 
     def _of(self, array: Array) -> Array:
         return array if self._all else array[self.live]
@@ -169,7 +179,7 @@ class StructuredChart:
     def _live(self, parameters: Parameters) -> Parameters:
         return parameters if self._all else {k: a[self.live] for k, a in parameters.items()}
 
-    def _beside(self, old: Array, new: Array) -> Array:
+    def _among(self, old: Array, new: Array) -> Array:
         """The arrays of all components: those without coordinates stay."""
         out = np.array(old, float)
         out[self.live] = new
@@ -202,11 +212,14 @@ class _Identity:
     ) -> tuple[Array, Array, Array]:
         return first * precision, scatter * precision, self.none
 
-    def information(self, t: Array, moment: Array, design: Array) -> Array:
-        return _log_variance_information(t, moment, design)
+    def moments(self, scatter: Array) -> Array:
+        return _diagonal(scatter)
 
-    def own_information(self, t: Array, moment: Array) -> Array:
-        return np.zeros((len(t), 0))
+    def information(self, moment: Array, design: Array) -> Array:
+        return _log_variance_information(self.start.log_variance, moment, design)
+
+    def own_information(self, moment: Array) -> Array:
+        return np.zeros((len(moment), 0))
 
 
 class _Frames:
@@ -246,16 +259,21 @@ class _Frames:
         """∂Q/∂(coordinates) from W F diag(e^{−t})."""
         raise NotImplementedError
 
-    def information(self, t: Array, moment: Array, design: Array) -> Array:
-        """−∂²Q of volumes, shapes and, if it is shared, the frame; `moment` is F₀ᵀW F₀."""
+    def moments(self, scatter: Array) -> Array:
+        """F₀ᵀW F₀, what the information at the reference depends on."""
+        return _transpose(self.base) @ scatter @ self.base
+
+    def information(self, moment: Array, design: Array) -> Array:
+        """−∂²Q of volumes, shapes and, if it is shared, the frame."""
+        t = self.start.log_variance
         block = _log_variance_information(t, moment, design)
         if not self.shared:
             return block
         basis = self.fill(np.eye(len(self.row)))
-        flat = basis.reshape(len(basis), -1)
+        flat = basis.reshape(len(basis), t.shape[1] ** 2)
         precision = np.exp(-t)
         cross = -np.einsum("kij,aij->kja", moment * precision[:, None, :], basis)
-        cross = design.T @ cross.reshape(t.size, -1)
+        cross = design.T @ cross.reshape(t.size, len(basis))
         form = np.einsum("kj,kil->jil", precision, moment)
         corner = flat @ np.einsum("jil,blj->bij", form, basis).reshape(flat.shape).T
         if self.lower:  # Cayley's second order: D₀(I + Ω + Ω²/2)
@@ -264,11 +282,12 @@ class _Frames:
             corner = corner - 0.5 * (bent + bent.T)
         return np.block([[block, cross], [cross.T, corner]])
 
-    def own_information(self, t: Array, moment: Array) -> Array:
+    def own_information(self, moment: Array) -> Array:
         """−∂²Q of own frames where F₀ᵀW F₀ is diagonal, as it is at a maximum: (K, p)."""
         if self.shared:
-            return np.zeros((len(t), 0))
-        w, precision = np.diagonal(moment, axis1=1, axis2=2), np.exp(-t)
+            return np.zeros((len(moment), 0))
+        w = np.diagonal(moment, axis1=1, axis2=2)
+        precision = np.exp(-self.start.log_variance)
         i, j = self.row, self.column
         if not self.lower:
             return np.asarray(w[:, i] * precision[:, j])
@@ -325,7 +344,7 @@ class _Rotations(_Frames):
         turn = _transpose(self.base) @ axes
         overlap = (turn**2).sum(axis=0)
         order = overlap.argmax(axis=1)
-        if len(np.unique(order)) < len(order):
+        if len(set(order.tolist())) < len(order):
             order = linear_sum_assignment(-overlap)[1]
         turn, t = turn[:, :, order], t[:, order]
         diagonal = np.diagonal(turn, axis1=1, axis2=2)
@@ -338,8 +357,8 @@ class _Rotations(_Frames):
     def _angles(self, turn: Array) -> tuple[Array, Array]:
         """Ω = 2(C + I)⁻¹(C − I); equal axes are turned in their plane until they have no angle."""
         for _ in range(_MAX_TURNS):
-            omega = 2.0 * np.linalg.solve(turn + self.identity, turn - self.identity)
-            omega = 0.5 * (omega - _transpose(omega))
+            half = np.linalg.solve(turn + self.identity, turn - self.identity)
+            omega: Array = np.asarray(half - _transpose(np.asarray(half)))
             loose = omega * self.loose
             if not np.abs(loose).max(initial=0.0) > _TURNED:
                 break
@@ -358,7 +377,7 @@ class _Rotations(_Frames):
         covariance = 0.5 * (covariance + _transpose(covariance))
         # P Pᵀ = F e^{−t} Fᵀ with P upper triangular, by QR: no Cholesky that could fail
         half = point.frame * np.exp(-0.5 * point.log_variance)[:, None, :]
-        upper = np.linalg.qr(_transpose(half[:, ::-1]), mode="r")
+        upper: Array = np.asarray(np.linalg.qr(_transpose(half[:, ::-1]), mode="r"))
         factor = _transpose(upper)[:, ::-1, ::-1]
         factor = factor * np.sign(np.diagonal(factor, axis1=1, axis2=2))[:, None, :]
         return {"covariance": covariance, "precision_cholesky": factor}
@@ -385,7 +404,7 @@ class _Triangles(_Frames):
         self.base = parameters["precision_cholesky"]
         self.inverse = np.linalg.inv(self.base)
         self.spread, self.whiten = _transpose(self.inverse), _transpose(self.base)
-        copies = min(1, len(mean)) if self.shared else len(mean)
+        copies = 1 if self.shared else len(mean)
         self.start = _Point(np.zeros(mean.shape), np.zeros((copies, len(self.row))), self.base)
 
     def locate(self, parameters: Parameters) -> _Point:
@@ -403,7 +422,7 @@ class _Triangles(_Frames):
         half = np.exp(0.5 * point.log_variance)
         triangle = np.linalg.inv(self.identity + self.fill(point.coordinates))
         inverse = half[:, :, None] * (triangle @ self.inverse)
-        covariance = _transpose(inverse) @ inverse
+        covariance = np.asarray(inverse.swapaxes(1, 2) @ inverse)
         return {"covariance": covariance, "precision_cholesky": point.frame / half[:, None, :]}
 
     def turn(self, point: _Point, product: Array) -> Array:
@@ -441,15 +460,26 @@ def _with_factor(parameters: Parameters) -> Parameters:
 
 
 @lru_cache(maxsize=16)
-def _design(own_volume: bool, own_shape: bool, n_components: int, d: int) -> tuple[Array, Array]:
-    """t − t₀ as a linear map of log volumes and shapes, and the components behind each of them."""
+def _design(
+    own_volume: bool, own_shape: bool, n_components: int, d: int
+) -> tuple[Array, Array, Array]:
+    """t − t₀ as a linear map of log volumes and shapes, the components of each, and the way back."""
     each, all_of = np.eye(n_components), np.ones((n_components, 1))
     volumes = each if own_volume else all_of
     shapes = each if own_shape else all_of
-    basis = helmert(d).T
-    columns = [np.kron(volumes, np.ones((d, 1))), np.kron(shapes, basis)]
+    design = np.hstack([np.kron(volumes, np.ones((d, 1))), np.kron(shapes, helmert(d).T)])
     rows = np.concatenate([volumes.T, np.repeat(shapes.T, d - 1, axis=0)])
-    return np.hstack(columns), rows
+    back = (design / np.maximum((design**2).sum(axis=0), 1.0)).T  # its columns are orthogonal
+    return design, rows, back
+
+
+def _beside(matrix: Array, n: int) -> Array:
+    """The matrix and an identity as diagonal blocks."""
+    rows, columns = matrix.shape
+    out = np.zeros((rows + n, columns + n))
+    out[:rows, :columns] = matrix
+    out[rows:, columns:] = np.eye(n)
+    return out
 
 
 def _log_variance_information(t: Array, moment: Array, design: Array) -> Array:
@@ -457,25 +487,28 @@ def _log_variance_information(t: Array, moment: Array, design: Array) -> Array:
     return np.asarray(design.T @ (weights.ravel()[:, None] * design))
 
 
-def _square_root(information: Array, expected: Array) -> tuple[Array, Array, Array]:
-    """R with RᵀR = information, its right inverse, and the shares of the coordinates in each row.
-
-    Where the information is not positive definite (away from a maximum) the expected one serves,
-    without the directions on which it is silent.
-    """
+def _cholesky_root(information: Array) -> tuple[Array, Array, None] | None:
+    """R⁻¹ and R with RᵀR = information, or None where it is not safely positive definite."""
     try:
         factor = np.linalg.cholesky(information)
-        kept = np.diagonal(factor) ** 2 > _SINGULAR * np.diagonal(information)
-        if kept.all():
-            return factor.T, np.linalg.inv(factor).T, np.eye(len(factor))
     except np.linalg.LinAlgError:
-        pass
-    size = np.sqrt(np.diagonal(expected))
+        return None
+    if not (np.diagonal(factor) ** 2 > _SINGULAR * np.diagonal(information)).all():
+        return None
+    return np.asarray(np.linalg.inv(factor).T), np.asarray(factor.T), None
+
+
+def _expected_root(information: Array) -> tuple[Array, Array, Array]:
+    """As `_cholesky_root`, without what is not informed; shares of the coordinates in each v."""
+    if not np.isfinite(information).all():
+        nothing = np.zeros((0, len(information)))
+        return nothing.T, nothing, nothing
+    size = np.sqrt(np.diagonal(information))
     size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(expected / np.outer(size, size))
+    values, vectors = np.linalg.eigh(information / np.outer(size, size))
     informed = values > _SINGULAR
     root, vectors = np.sqrt(values[informed]), vectors[:, informed]
-    return (root * vectors).T * size, vectors / root / size[:, None], vectors.T**2
+    return vectors / root / size[:, None], (root * vectors).T * size, vectors.T**2
 
 
 def _apply(matrix: Array, vectors: Array) -> Array:

@@ -26,6 +26,8 @@ from expmax.statistics import Additive, Array
 
 __all__ = ["Group", "MixtureModel", "MixtureParameters", "MixtureStatistics"]
 
+NO_WEIGHT = -27.6  # log of 1e-12: a weight below it supports nothing
+
 
 @dataclass(frozen=True, slots=True)
 class MixtureParameters:
@@ -195,6 +197,13 @@ class MixtureModel:
             for g, group in enumerate(self.groups)
         )
 
+    def magnitude(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
+        """Size of the terms that Q sums, nats."""
+        return sum(
+            group.family.magnitude(params.components[g], statistics.components[g])
+            for g, group in enumerate(self.groups)
+        )
+
     def log_prior(self, params: MixtureParameters) -> float:
         """Log prior density up to a constant, nats: 0 without a prior."""
         value = 0.0
@@ -270,6 +279,17 @@ class MixtureModel:
             if not all_finite(part) or group.family.degeneracies(part, None, marginal):
                 return False
         return True
+
+    def boundary(self, params: MixtureParameters) -> list[str]:
+        """Names of the parameters on the edge of their space: weights of 0, probabilities of 0."""
+        found = []
+        if self.fixed_weights is None:
+            empty = np.flatnonzero(params.log_weights < NO_WEIGHT)
+            found += [f"weight of component {k}" for k in empty]
+        for g, group in enumerate(self.groups):
+            edges = group.family.boundary(params.components[g])
+            found += [f"{name} of component {group.index[i]}" for i, name in edges]
+        return found
 
     def n_parameters(self, params: MixtureParameters) -> int:
         """Free parameters: K − 1 weights and the families' own, less what is held."""

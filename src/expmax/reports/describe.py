@@ -1,12 +1,13 @@
 """A fitted estimator as plain values, for other programs.
 
-NaN (a quantity that does not exist, such as ΔQ of an accelerated step) is None; an infinite number is
-the text "inf" or "-inf", for JSON has neither.
+NaN (a quantity that does not exist, such as ΔQ of an accelerated step) is None; an infinite number
+is the text "inf" or "-inf", for JSON has neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -54,20 +55,11 @@ def describe(estimator: Any) -> dict[str, Any]:
             **criteria(estimator),
             "status": estimator.status_,
             "converged": estimator.converged_,
-            "remaining_gain": getattr(estimator, "remaining_gain_", None),
+            "certificate": asdict(estimator.certificate_),
             "n_iter": estimator.n_iter_,
             "n_expect": estimator.n_expect_,
             "history": {**estimator.history_.as_arrays(), "step": estimator.history_.step},
-            "starts": [
-                {
-                    "kind": record.kind,
-                    "seed": record.seed,
-                    "objective": record.objective,
-                    "status": record.status,
-                    "agrees": record.agrees,
-                }
-                for record in estimator.starts_
-            ],
+            "starts": [asdict(record) for record in estimator.starts_],
         }
     )
 

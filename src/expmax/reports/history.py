@@ -70,7 +70,9 @@ def _gain(value: float) -> str:
     return ABSENT if np.isnan(value) else f"{value:.2e}"
 
 
-def _verdict(values: dict[str, NDArray[np.float64]], steps: list[str], penalised: bool) -> list[str]:
+def _verdict(
+    values: dict[str, NDArray[np.float64]], steps: list[str], penalised: bool
+) -> list[str]:
     """What the rows prove, checked here once more from the numbers themselves."""
     objective = values["objective"]
     gains = np.diff(objective)

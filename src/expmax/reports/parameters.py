@@ -133,9 +133,7 @@ def _correlation_rows(
         return
     deviation = _deviations(covariance)
     pairs = list(combinations(range(len(names)), 2))
-    values = {
-        (i, j): covariance[:, i, j] / (deviation[:, i] * deviation[:, j]) for i, j in pairs
-    }
+    values = {(i, j): covariance[:, i, j] / (deviation[:, i] * deviation[:, j]) for i, j in pairs}
     strength = sorted(pairs, key=lambda pair: -float(np.abs(values[pair]).max()))
     shown = set(strength[:CORRELATIONS])
     title = "correlation" if len(shown) == len(pairs) else f"strongest of {len(pairs)} correlations"

@@ -54,8 +54,8 @@ def summary(estimator: Any) -> Report:
     <BLANKLINE>
      log-likelihood -258.84 (3 parameters, 120 rows)
      AIC 523.67   BIC 532.03   ICL 532.76
-     converged: at most ... nats left to gain
-    ...
+     converged: an estimated ... nats left to gain
+     ...
     """
     check_is_fitted(estimator)
     parts: list[RenderableType] = [
@@ -136,20 +136,16 @@ def criteria(estimator: Any) -> dict[str, float]:
 
 def status_sentence(estimator: Any) -> str:
     """How the fit ended, and what follows."""
-    left = getattr(estimator, "remaining_gain_", None)
-    gain = "" if left is None else f"at most {significant(left)} nats left to gain (estimated)"
-    still = "" if left is None else f", with an estimated {significant(left)} nats still to gain"
-    words = {
-        "stationary": f"converged: {gain}" if gain else "converged",
-        "boundary": f"converged on the edge of the parameters (a zero, or a bound): {gain}",
-        "degenerate": "collapsed: a component rests on too few rows; use a prior or fewer components",
-        "max_iter": f"NOT converged: stopped at max_iter{still}; raise max_iter",
-        "interrupted": f"interrupted{still}; this is the best so far",
-        "not_finite": "NOT finite: the log-likelihood overflowed; rescale the columns",
-        "decreased": "FAULTY: the log-likelihood fell; run check_model",
-        "uncertified": f"NOT certified: no proof that this is a maximum{still}",
-    }
-    return words.get(estimator.status_, str(estimator.status_))
+    certificate = estimator.certificate_
+    left = f"an estimated {significant(certificate.remaining)} nats left to gain"
+    if estimator.status_ == "stationary":
+        return f"converged: {left}"
+    if estimator.status_ == "boundary":
+        n = len(certificate.boundary)
+        where = f" ({n} parameter{'s' * (n != 1)})" if n else ""
+        return f"converged on the edge of the parameters{where}: {left}"
+    words = STATUS.get(estimator.status_, str(estimator.status_))
+    return f"NOT converged ({words}): {left}. {certificate.advice}"
 
 
 def _facts(estimator: Any) -> Iterator[str]:

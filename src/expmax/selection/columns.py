@@ -12,10 +12,11 @@
 | other whole numbers, at most 7 different ones, each 5 times on average     | Categorical        |
 | every other number: measurements                                           | Gaussian           |
 
-All Gaussian columns together are one joint Gaussian; the others are independent within a component.
-Where a Gaussian column has missing cells, and no covariance is asked for, it is diagonal: then a missing
-cell drops out alone. Nothing is left out that was asked for by name, and with row weights no column is
-an index, for its values may be the distinct ones of a table of frequencies.
+All Gaussian columns together are one joint Gaussian; the others are independent within a
+component. Where a Gaussian column has missing cells, and no covariance is asked for, it is
+diagonal: then a missing cell drops out alone. Nothing is left out that was asked for by name, and
+with row weights no column is an index, for its values may be the distinct ones of a table of
+frequencies.
 """
 
 from __future__ import annotations
@@ -101,9 +102,7 @@ def choose_family(
     given = dict(given or {})
     fixed = {column: family for columns, family in given.items() for column in columns}
     verdicts = [
-        _as_given(i, table, fixed[i])
-        if i in fixed
-        else _judge(i, table, weight, kept=i in keep)
+        _as_given(i, table, fixed[i]) if i in fixed else _judge(i, table, weight, kept=i in keep)
         for i in range(table.n_columns)
     ]
     used = [verdict.column for verdict in verdicts if verdict.family is not None]

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from expmax.errors import ConvergenceWarning, DataError, ExpmaxError, ParameterError, parameter_error
+from expmax.errors import (
+    ConvergenceWarning,
+    DataError,
+    ExpmaxError,
+    ParameterError,
+    parameter_error,
+)
 from expmax.estimators.mixture import Mixture
 from expmax.families.base import Family
 
