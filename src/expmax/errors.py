@@ -6,6 +6,7 @@ All errors derive from `ExpmaxError`, and also from the built-in error that a ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
@@ -18,6 +19,8 @@ __all__ = [
     "DegenerateComponentError",
     "ExpmaxError",
     "ImpossibleDataError",
+    "InformationError",
+    "InfeasibleMomentsError",
     "MissingDependencyError",
     "MissingFileError",
     "NotFiniteError",
@@ -64,6 +67,13 @@ class DegenerateComponentError(ExpmaxError, ValueError):
 
     No maximum exists there. Use a prior, fewer components, or parameters shared between the
     components (such as a tied covariance).
+    """
+
+
+class InformationError(ExpmaxError, ValueError):
+    """No standard errors from the information matrix: a boundary, a ridge, or no coordinates.
+
+    The message names which. Bootstrap standard errors need no information matrix.
     """
 
 
@@ -134,6 +144,41 @@ def _rebuild(
     part: Literal["tightness", "M-step", "E-step"], iteration: int, amount: float, tolerance: float
 ) -> DecreasedLikelihoodError:
     return DecreasedLikelihoodError(part, iteration=iteration, amount=amount, tolerance=tolerance)
+
+
+class InfeasibleMomentsError(ExpmaxError, ValueError):
+    """No distribution on the support has the moments asked for, and here is the proof.
+
+    Along `direction` v, v·(f(x) − Δ) < 0 at every point x of the support and for every Δ allowed, so
+    E[f] = Δ is impossible. Correct one of the constraints in conflict, or give it an interval or a
+    tolerance.
+
+    Parameters
+    ----------
+    message : str
+        What conflicts, and how to cure it.
+    direction : sequence of float
+        v, one number a constraint, largest magnitude 1.
+    conflicts : sequence of str
+        Names of constraints that cannot hold together; any fewer of them could.
+    """
+
+    def __init__(
+        self, message: str, *, direction: Sequence[float], conflicts: Sequence[str]
+    ) -> None:
+        super().__init__(message)
+        self.direction = direction
+        self.conflicts = list(conflicts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the fields: errors travel back from worker processes pickled."""
+        return _rebuild_infeasible, (str(self), self.direction, self.conflicts)
+
+
+def _rebuild_infeasible(
+    message: str, direction: Sequence[float], conflicts: Sequence[str]
+) -> InfeasibleMomentsError:
+    return InfeasibleMomentsError(message, direction=direction, conflicts=conflicts)
 
 
 class MissingDependencyError(ExpmaxError, ImportError):

@@ -29,7 +29,7 @@ ESTIMATORS = {  # by the name in the file: where to find the class
     "GaussianMixture": "expmax.estimators.gaussian_mixture",
 }
 PRIVATE = {"model": "_model", "parameters": "_parameters", "encoder": "_encoder"}
-SETTINGS = {"_metadata_request", "_doc_link_module", "progress"}  # of a session, not of a model
+SETTINGS = {"_sklearn_version", "_metadata_request", "progress"}  # of a session, not of a model
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
@@ -153,11 +153,11 @@ def from_document(document: Any, source: str = "the document") -> Any:
 
 
 def _bare(estimator: Any) -> dict[str, Any]:
-    """Everything that was fitted: the attributes that are no constructor parameters."""
+    """Everything that was fitted: what a pickle holds, without the constructor parameters."""
     constructor = estimator.get_params(deep=False)
     return {
         name: value
-        for name, value in vars(estimator).items()
+        for name, value in estimator.__getstate__().items()
         if name not in constructor and name not in SETTINGS
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -46,6 +46,7 @@ def at_m_step(family, x, responsibilities, n_steps=4):
     return parameters, family.statistics(parameters, x, responsibilities)
 
 
+@cache
 def gaussian_problem(structure, n_components, d, seed=0, missing=False, penalty=0.0):
     rng = np.random.default_rng([seed, n_components, d])
     x, responsibilities = gaussian_rows(n_components, d, rng)
@@ -162,11 +163,14 @@ class TestGaussian:
             assert_allclose(product, np.broadcast_to(np.eye(shape[1]), product.shape), atol=1e-9)
 
     def test_far_away_is_not_an_error(self, structure):
-        family, _, statistics, chart = gaussian_problem(structure, 3, 2)
+        _, _, statistics, chart = gaussian_problem(structure, 3, 2)
         v = np.random.default_rng(5).normal(size=len(chart.scale))
         for size in (1e2, 1e5, 1e200, np.inf, np.nan):
             parameters = chart.from_vector(size * v)
             assert parameters["mean"].shape == (3, 2)
+            if structure in SHARING and np.isfinite(parameters["mean"]).all():
+                assert len(chart.score(parameters, statistics)) == len(v)
+                assert len(chart.to_vector(forget(parameters))) == len(v)
 
 
 def assert_is_member(structure, parameters):
@@ -194,7 +198,9 @@ def assert_is_member(structure, parameters):
 @pytest.mark.parametrize("structure", ["EII", "VII", "EEI", "VEI", "EVI", "VVI"])
 @pytest.mark.parametrize("n_components", [1, 3])
 def test_missing_cells(structure, n_components):
-    family, parameters, statistics, chart = gaussian_problem(structure, n_components, 3, missing=True)
+    family, parameters, statistics, chart = gaussian_problem(
+        structure, n_components, 3, missing=True
+    )
     assert len(chart.scale) == family.n_parameters(parameters)
     assert_allclose(chart.score(parameters, statistics), 0.0, atol=1e-6)
     assert_information_is_identity(chart, statistics)
@@ -239,7 +245,9 @@ def test_components_without_data_have_no_coordinates(structure):
     parameters["mean"][1] = parameters["covariance"][1] = np.nan
     if not family.diagonal:
         parameters["precision_cholesky"][1] = np.nan
-    statistics = family.statistics({**parameters, "mean": np.nan_to_num(parameters["mean"])}, x, emptied)
+    statistics = family.statistics(
+        {**parameters, "mean": np.nan_to_num(parameters["mean"])}, x, emptied
+    )
     chart = family.chart(parameters, statistics)
     assert np.isfinite(chart.to_vector(parameters)).all()
     assert np.isfinite(chart.score(chart.from_vector(v), statistics)).all()
@@ -292,11 +300,10 @@ def test_equal_axes(structure, values, lost):
     for seed in range(5):
         v = np.random.default_rng(seed).normal(size=len(chart.scale))
         assert_score_is_gradient(family, chart, statistics, v)
-        reached = chart.from_vector(v)
-        again = chart.from_vector(chart.to_vector(forget(reached)))
-        shapes_shared = structure in ("EEV", "VEV", "VEE", "EVV")
-        if shapes_shared and lost == 0:
-            assert_allclose(again["covariance"], reached["covariance"], rtol=1e-8)
+        assert_allclose(chart.to_vector(chart.from_vector(v)), v, atol=1e-10)
+        if lost < d * (d - 1) // 2 * (k if structure[2] == "V" else 1):
+            near = chart.to_vector(forget(chart.from_vector(1e-2 * v)))
+            assert np.isfinite(near).all()
 
 
 def test_axes_are_matched_whatever_their_order_and_sign():
@@ -313,11 +320,10 @@ def test_axes_are_matched_whatever_their_order_and_sign():
 @pytest.mark.parametrize("structure", SHARING)
 def test_reference_that_is_no_m_step(structure):
     """Away from a maximum the score stays exact and the coordinates complete."""
-    family, parameters, statistics, _ = gaussian_problem(structure, 3, 3)
-    other, _, _, _ = gaussian_problem(structure, 3, 3, seed=1)
-    _, far, _, _ = gaussian_problem(structure, 3, 3, seed=1)
-    chart = other.chart(far, statistics)
-    assert len(chart.scale) == family.n_parameters(parameters)
+    family, _, statistics, _ = gaussian_problem(structure, 3, 3)
+    far = gaussian_problem(structure, 3, 3, seed=1)[1]
+    chart = family.chart(far, statistics)
+    assert len(chart.scale) == family.n_parameters(far)
     v = np.random.default_rng(10).normal(size=len(chart.scale))
     assert_allclose(chart.to_vector(forget(chart.from_vector(v))), v, atol=1e-7)
     assert_score_is_gradient(family, chart, statistics, v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,32 +10,47 @@ from numpy.typing import NDArray
 
 from expmax.statistics import Array
 
-__all__ = ["Compressed", "compress"]
+__all__ = ["Rows", "compress"]
 
 SAMPLE = 2048  # rows looked at before the whole is sorted
 TABLE = 1 << 22  # largest table of counts that is tried in place of sorting
 
-Compressed = tuple[NDArray[Any], Array, NDArray[np.int64] | None, Array]
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Distinct rows and what they stand for."""
+
+    x: NDArray[Any]
+    weight: Array | None  # Σ w of the rows behind each
+    label: NDArray[np.int64] | None
+    count: Array  # how many rows are behind each
+    square: Array  # Σ w² of the rows behind each
 
 
 def compress(
     x: NDArray[Any], weight: Array | None, label: NDArray[np.int64] | None
-) -> Compressed | None:
-    """Distinct rows (values and label) with their total weights, or None where few rows repeat.
+) -> Rows:
+    """Distinct rows (values and label) with their total weights; all rows as they are where few repeat.
 
     −0 equals 0 and NaN equals NaN. The order of the distinct rows does not depend on that of the data.
 
-    Returns
-    -------
-    (x, weight, label, count) of the distinct rows, `count` being how many rows each stands for; None
-    unless at least half of the rows disappear.
-
     Examples
     --------
-    >>> x, weight, _, _ = compress(np.array([[2.0], [0.0], [2.0], [2.0]]), None, None)
-    >>> x.ravel(), weight
+    >>> rows = compress(np.array([[2.0], [0.0], [2.0], [2.0]]), None, None)
+    >>> rows.x.ravel(), rows.weight
     (array([0., 2.]), array([1., 3.]))
     """
+    found = _compressed(x, weight, label)
+    if found is not None:
+        return found
+    ones = np.broadcast_to(1.0, len(x))
+    return Rows(x, weight, label, ones, ones if weight is None else weight**2)
+
+
+def _compressed(
+    x: NDArray[Any], weight: Array | None, label: NDArray[np.int64] | None
+) -> Rows | None:
+    """The distinct rows, unless fewer than half of the rows would disappear."""
     if len(x) < 2 or x.shape[1] == 0 or not _repeats(x):
         return None
     key = _small_integers(x, label)
@@ -43,7 +59,14 @@ def compress(
         return None
     totals = np.bincount(inverse, weight, n_distinct)
     counts = np.bincount(inverse, minlength=n_distinct).astype(float)
-    return x[first] + 0.0, totals.astype(float), None if label is None else label[first], counts
+    squares = counts if weight is None else np.bincount(inverse, weight**2, n_distinct)
+    return Rows(
+        x[first] + 0.0,
+        totals.astype(float),
+        None if label is None else label[first],
+        counts,
+        squares,
+    )
 
 
 def _repeats(x: NDArray[Any]) -> bool:

@@ -60,9 +60,8 @@ class Lbfgs:
 
     def available(self, point: Point) -> bool:
         """Whether the model has coordinates at this point."""
-        chart = getattr(self.problem.model, "chart", None)
-        if self.chart is None and chart is not None:
-            self.chart = chart(point.params, point.expectation.statistics)
+        if self.chart is None:
+            self.chart = self.problem.chart(point)
             self.score = np.zeros(0)
         return self.chart is not None
 

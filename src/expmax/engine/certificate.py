@@ -81,7 +81,7 @@ class _Local:
 
     def __init__(self, problem: Problem, point: Point) -> None:
         self.problem = problem
-        self.chart: Any = problem.model.chart(point.params, point.expectation.statistics)
+        self.chart: Any = problem.chart(point)
         if self.chart is not None:
             self.score: Array = self.chart.score(point.params, point.expectation.statistics)
             self.step = DIFFERENCE * float(np.max(self.chart.scale))

@@ -228,8 +228,7 @@ def _conclude(
         _record(run, "newton" if best is trial.point else "escape")
         run.point = best
     if trial.passed:
-        edges = getattr(problem.model, "boundary", lambda params: [])(run.point.params)
-        run.status = "boundary" if edges else "stationary"
+        run.status = "boundary" if problem.boundary(run.point.params) else "stationary"
         return
     if trial.escape:
         run.saddles += 1
@@ -255,7 +254,6 @@ def _perturb(problem: Problem, run: Run, ends: tuple[Point, ...]) -> None:
 
 def certificate_of(problem: Problem, run: Run, n_starts: int, n_agreeing: int) -> Certificate:
     """All that is known of where a run ended."""
-    edges = getattr(problem.model, "boundary", lambda params: [])(run.point.params)
     gains = np.diff(run.history.objective)
     slack = problem.rounding(run.point)
     return Certificate(
@@ -269,7 +267,7 @@ def certificate_of(problem: Problem, run: Run, n_starts: int, n_agreeing: int) -
         saddles=run.saddles,
         n_starts=n_starts,
         n_agreeing=n_agreeing,
-        boundary=tuple(edges),
+        boundary=tuple(problem.boundary(run.point.params)),
         degenerate=tuple(f"component {d.component}: {d.reason}" for d in run.degeneracies),
         advice=ADVICE[run.status],
     )

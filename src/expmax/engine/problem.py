@@ -62,6 +62,16 @@ class Problem:
         check = getattr(self.model, "degeneracies", None)
         return [] if check is None else list(check(point.params, point.expectation.statistics))
 
+    def chart(self, point: Point) -> Any:
+        """Whitened coordinates at a point; None where the model has none."""
+        chart = getattr(self.model, "chart", None)
+        return None if chart is None else chart(point.params, point.expectation.statistics)
+
+    def boundary(self, params: Any) -> list[str]:
+        """Names of the parameters on the edge of their space."""
+        edges = getattr(self.model, "boundary", None)
+        return [] if edges is None else list(edges(params))
+
     def rounding(self, point: Point) -> float:
         """What rounding can explain in the objective at a point, nats.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import Serial, make_compute
 from expmax.contract import Block, Parameters, iterate_rows, make_blocks
-from expmax.data.compression import compress
+from expmax.data.compression import Rows, compress
 from expmax.data.tables import Table, read_table
 from expmax.engine.acceleration import accelerators
 from expmax.engine.loop import Run, certificate_of
@@ -40,12 +41,29 @@ from expmax.models.mixture_starts import MixtureStarts, initial_parameters
 from expmax.priors import ConjugatePrior, as_prior, spread
 from expmax.statistics import Array
 
+if TYPE_CHECKING:
+    from expmax.estimators.uncertainty import Method, StandardErrors
+
 __all__ = ["Mixture"]
 
 EFFORT = {"quick": 500, "default": 1000, "thorough": 4000}
 SUBSAMPLE = 400  # rows a component, on which starts compete when the data are large
+KEPT_BYTES = 1 << 25  # training data up to this size stay at hand for standard errors
 LARGE = 1000  # rows a component above which they do
 CONVERGED = ("stationary", "boundary")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The problem a fit solved, and the rows behind it."""
+
+    problem: Problem
+    rows: Rows
+    size: int  # rows a block
+
+    def per_block(self, values: Array) -> list[Array]:
+        """Values by row, cut like the blocks."""
+        return [values[rows] for rows in iterate_rows(len(values), self.size)]
 
 
 class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -163,14 +181,33 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self._check_parameters()
         x, weight, label = self._read_training(X, sample_weight, labels)
         model = self._build(x, weight)
-        compact = None if self._starts_from_labels else compress(x, weight, label)
-        if compact is not None:
-            x, weight, label, _ = compact
-        blocks = make_blocks(x, weight, label, rows_per_block(x.shape[1], model.n_components))
-        problem = Problem(model, blocks, make_compute(self.n_jobs))
-        result = self._search(problem, x, weight, label)
-        self._keep(problem, model, result)
+        training = self._training_data(model, x, weight, label)
+        rows = training.rows
+        result = self._search(training.problem, rows.x, rows.weight, rows.label)
+        self._keep(training.problem, model, result)
+        self._training = training if rows.x.nbytes <= KEPT_BYTES else None
         return self
+
+    def _training_data(
+        self,
+        model: MixtureModel,
+        x: NDArray[Any],
+        weight: Array | None,
+        label: NDArray[np.int64] | None,
+    ) -> Training:
+        """Distinct rows, cut into blocks."""
+        if self._starts_from_labels:
+            ones = np.ones(len(x))
+            rows = Rows(x, weight, label, ones, ones if weight is None else weight**2)
+        else:
+            rows = compress(x, weight, label)
+        size = rows_per_block(x.shape[1], model.n_components)
+        blocks = make_blocks(rows.x, rows.weight, rows.label, size)
+        return Training(Problem(model, blocks, make_compute(self.n_jobs)), rows, size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles hold no data."""
+        return super().__getstate__() | {"_training": None}
 
     def _check_parameters(self) -> None:
         if not (isinstance(self.tol, int | float) and self.tol >= 0):
@@ -571,6 +608,65 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             return self.log_likelihood_, self._total_weight, self._log_hard
         r, log_density = self._assign(X)
         return float(log_density.sum()), float(len(r)), float(np.log(r.max(axis=1)).sum())
+
+    def standard_errors(
+        self,
+        X: Any = None,
+        *,
+        method: Method = "observed",
+        sample_weight: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        n_bootstrap: int = 200,
+        random_state: Any = None,
+    ) -> StandardErrors:
+        """Standard errors of weights and parameters, with their covariance.
+
+        Parameters
+        ----------
+        X, sample_weight, labels : optional
+            The training data; needed only after loading a model, or where they were larger than 32 MiB.
+        method : {"observed", "sandwich", "bootstrap"}
+            Inverse observed information (weights are frequencies), its robust form H⁻¹(Σ w² s sᵀ)H⁻¹, or
+            the spread of refits to resampled rows.
+        n_bootstrap : int
+        random_state : int, RandomState or None
+
+        Raises
+        ------
+        InformationError
+            A parameter is on its boundary, or the information is not positive definite.
+
+        References
+        ----------
+        Louis (1982), J. R. Statist. Soc. B 44(2). White (1982), Econometrica 50(1). McLachlan & Peel (2000), §2.15.
+        """
+        from expmax.estimators.uncertainty import standard_errors
+
+        check_is_fitted(self)
+        model, params = self._fitted()
+        training = self._training
+        if X is not None:
+            training = self._training_data(model, *self._read_again(X, sample_weight, labels))
+        if training is None:
+            raise parameter_error("X", "the training data, which are not kept", None)
+        seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+        return standard_errors(
+            replace(training.problem, model=model),
+            params,
+            method,
+            squares=training.per_block(training.rows.square),
+            counts=training.per_block(training.rows.count),
+            n_bootstrap=prepare.positive_integer("n_bootstrap", n_bootstrap, 2),
+            rng=np.random.default_rng(seed),
+            n_jobs=self.n_jobs,
+        )
+
+    def _read_again(
+        self, X: Any, sample_weight: ArrayLike | None, labels: ArrayLike | None
+    ) -> tuple[NDArray[Any], Array | None, NDArray[np.int64] | None]:
+        x = self._read(X)
+        weight = prepare.check_weights(sample_weight, len(x))
+        return x, weight, prepare.check_labels(labels, len(x), self._model.n_components)
 
     def aic(self, X: Any = None) -> float:
         """Akaike's criterion −2ℓ + 2p; smaller is better."""

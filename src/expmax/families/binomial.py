@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import expected_over_counts, log_choose
+from expmax.families.charts import FamilyChart, LogitChart
+from expmax.families.solvers import expected_over_binomial, log_choose
 from expmax.statistics import Array
 
 __all__ = ["Binomial"]
@@ -94,16 +95,16 @@ class Binomial(ExponentialFamily):
         return {"probability": np.exp(natural[:, 0])}
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        """E[log C(n, x)], summed over all counts."""
-        parameters = self.usual(natural)
-
-        def log_mass(x: Array) -> Array:
-            return self.log_density(parameters, x[:, None])
-
-        return expected_over_counts(log_mass, lambda x: self.log_base_measure(x[:, None]), self._n)
+        """E[log C(n, x)]."""
+        n = self._n
+        each = [expected_over_binomial(n, *eta, lambda x: log_choose(n, x)) for eta in natural]
+        return np.array(each)
 
     def location(self, parameters: Parameters) -> Array:
         return self._n * parameters["probability"][:, None]
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
+        return LogitChart(self, parameters, statistics)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -12,7 +12,8 @@ from scipy.special import gammaln
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import expected_over_counts, log_choose
+from expmax.families.charts import CategoryChart, FamilyChart
+from expmax.families.solvers import expected_over_binomial
 from expmax.statistics import Array
 
 __all__ = ["Multinomial"]
@@ -92,19 +93,20 @@ class Multinomial(ExponentialFamily):
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         """log n! − Σ_j E[log x_j!]: each count is binomial."""
-        n = float(self._n)
-
-        def log_mass(x: Array) -> Array:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                hits = np.where(x == 0, 0.0, natural[..., None] * x)
-                misses = np.where(x == n, 0.0, np.log1p(-np.exp(natural))[..., None] * (n - x))
-            return np.asarray((log_choose(n, x) + hits + misses).reshape(-1, len(x)).T)
-
-        each = expected_over_counts(log_mass, lambda x: np.asarray(gammaln(x + 1)), self._n)
-        return np.asarray(gammaln(n + 1) - each.reshape(natural.shape).sum(axis=1))
+        n = self._n
+        with np.errstate(divide="ignore"):
+            other = np.log1p(-np.exp(natural))
+        each = [
+            expected_over_binomial(n, hit, miss, lambda x: gammaln(x + 1))
+            for hit, miss in zip(natural.ravel(), other.ravel(), strict=True)
+        ]
+        return np.asarray(gammaln(n + 1.0) - np.reshape(each, natural.shape).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
         return parameters["probability"]
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
+        return CategoryChart(self, parameters, statistics)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, final
 
@@ -176,14 +177,16 @@ class NegativeBinomial(Family):
         """Expectations summed over the counts, at nodes around the parameters given."""
         nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
         excess = [
-            _expectation(parameters, lambda x, k=k: log_rising_excess(nodes[k], x[:, None]))[k]
+            _expectation(parameters, k, lambda x, k=k: log_rising_excess(nodes[k], x[:, None]))
             for k in range(len(nodes))
         ]
-        log_factorial = _expectation(parameters, lambda x: gammaln(x + 1))
+        log_factorial = [
+            _expectation(parameters, k, lambda x: gammaln(x + 1)) for k in range(len(nodes))
+        ]
         return LocalStatistics(
             counts=count,
             sums=count * parameters["mean"],
-            log_base=-float(count @ log_factorial),
+            log_base=-float(count @ np.array(log_factorial)),
             values=count[:, None] * np.stack(excess),
             anchor=Anchor(nodes, np.ones(len(nodes))),
         )
@@ -239,7 +242,12 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         """E[log h(x)], summed until the tail is below rounding."""
-        return _expectation(self.usual(natural), lambda x: self.log_base_measure(x[:, None]))
+        theta = self.usual(natural)
+        each = [
+            _expectation(theta, k, lambda x: self.log_base_measure(x[:, None]))
+            for k in range(len(natural))
+        ]
+        return np.array(each)
 
     def n_parameters(self, parameters: Parameters) -> int:
         return parameters["mean"].size
@@ -269,10 +277,16 @@ def _coordinate(size: Array, nodes: Array) -> Array:
         return np.asarray(np.log(size / nodes[:, HALF]) / STEP)
 
 
-def _expectation(parameters: Parameters, function: Any) -> Array:
-    """E[f(x)] of each component, summed until the tail (geometric, of ratio m/(m + c)) is below rounding."""
-    mean, size = parameters["mean"], parameters["size"]
-    tail = 45 * (1 + mean / size) + 12 * np.sqrt(mean + mean**2 / size)
-    top = float(np.max(mean + tail + 40, initial=0))
+def _expectation(parameters: Parameters, k: int, function: Callable[[Array], Array]) -> Array:
+    """E[f(x)] of component k; its tail is geometric, of ratio m/(m + c)."""
+    theta = {name: value[k : k + 1] for name, value in parameters.items()}
+    mean, size = float(theta["mean"][0]), float(theta["size"][0])
+    spread = float(np.sqrt(mean + mean**2 / size))
     free = NegativeBinomial()
-    return expected_over_counts(lambda x: free.log_density(parameters, x[:, None]), function, top)
+    return expected_over_counts(
+        lambda x: free.log_density(theta, x[:, None])[:, 0],
+        function,
+        mean,
+        spread,
+        mean + 45 * (1 + mean / size) + 12 * spread,
+    )

@@ -81,15 +81,16 @@ class StructuredChart:
         self._cuts = len(self.mean_root), len(self.mean_root) + len(shares)
 
     def to_vector(self, parameters: Parameters) -> Array:
-        point = self._locate(parameters)
-        shift = self._of(parameters["mean"]) - self.mean
-        means = _apply(self.whiten, shift)[self.cells] * self.mean_root
-        change = (point.log_variance - self.start.log_variance).ravel()
-        if self.own_root.size:
-            own = (point.coordinates * self.own_root).ravel()
-            return np.concatenate([means, self.backward @ change, own])
-        change = np.concatenate([change, point.coordinates.ravel()])
-        return np.concatenate([means, self.backward @ change])
+        with np.errstate(all="ignore"):
+            point = self._locate(parameters)
+            shift = self._of(parameters["mean"]) - self.mean
+            means = _apply(self.whiten, shift)[self.cells] * self.mean_root
+            change = (point.log_variance - self.start.log_variance).ravel()
+            if self.own_root.size:
+                own = (point.coordinates * self.own_root).ravel()
+                return np.concatenate([means, self.backward @ change, own])
+            change = np.concatenate([change, point.coordinates.ravel()])
+            return np.concatenate([means, self.backward @ change])
 
     def from_vector(self, vector: Array) -> Parameters:
         first, second = self._cuts
@@ -112,18 +113,18 @@ class StructuredChart:
         return {"mean": new.pop("mean"), **new}
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
-        counts, first, scatter = self._moments(parameters["mean"], statistics)
-        point = self._locate(parameters)
         with np.errstate(all="ignore"):
+            counts, first, scatter = self._moments(parameters["mean"], statistics)
+            point = self._locate(parameters)
             precision = np.exp(-point.log_variance)
             pull, weighted, turn = self.frame.gradients(point, precision, first, scatter)
+            means = _apply(_transpose(self.spread), pull)[self.cells] / self.mean_root
             slopes = (0.5 * (weighted - counts)).ravel()
-        means = _apply(_transpose(self.spread), pull)[self.cells] / self.mean_root
-        if self.own_root.size:
-            own = (turn / self.own_root).ravel()
-            return np.concatenate([means, slopes @ self.forward, own])
-        slopes = np.concatenate([slopes, turn.ravel()])
-        return np.concatenate([means, slopes @ self.forward])
+            if self.own_root.size:
+                own = (turn / self.own_root).ravel()
+                return np.concatenate([means, slopes @ self.forward, own])
+            slopes = np.concatenate([slopes, turn.ravel()])
+            return np.concatenate([means, slopes @ self.forward])
 
     def _locate(self, parameters: Parameters) -> _Point:
         """The coordinates that lie behind parameters; the latest ones are remembered."""
@@ -198,8 +199,7 @@ class _Identity:
         self.whiten = 1.0 / self.spread
 
     def locate(self, parameters: Parameters) -> _Point:
-        with np.errstate(all="ignore"):
-            return _Point(np.log(parameters["covariance"]), self.none, self.axes)
+        return _Point(np.log(parameters["covariance"]), self.none, self.axes)
 
     def at(self, coordinates: Array) -> Array:
         return self.axes
@@ -233,7 +233,7 @@ class _Frames:
 
     def __init__(self, orientation: str, d: int) -> None:
         self.shared = orientation == "E"
-        self.row, self.column = (i.astype(np.intp) for i in np.triu_indices(d, 1))
+        self.row, self.column = _pairs(d)
         self.identity = np.eye(d)
 
     def fill(self, coordinates: Array) -> Array:
@@ -269,15 +269,20 @@ class _Frames:
         block = _log_variance_information(t, moment, design)
         if not self.shared:
             return block
-        basis = self.fill(np.eye(len(self.row)))
-        flat = basis.reshape(len(basis), t.shape[1] ** 2)
+        d, pair = t.shape[1], np.arange(len(self.row))
         precision = np.exp(-t)
-        cross = -np.einsum("kij,aij->kja", moment * precision[:, None, :], basis)
-        cross = design.T @ cross.reshape(t.size, len(basis))
-        form = np.einsum("kj,kil->jil", precision, moment)
-        corner = flat @ np.einsum("jil,blj->bij", form, basis).reshape(flat.shape).T
+        scaled = moment * precision[:, None, :]
+        cross = np.zeros((*t.shape, len(pair)))
+        cross[:, self.column, pair] = -scaled[:, self.row, self.column]
+        cross[:, self.row, pair] = -self.lower * scaled[:, self.column, self.row]
+        cross = design.T @ cross.reshape(t.size, len(pair))
+        basis = self.fill(np.eye(len(pair)))
+        flat = basis.reshape(len(pair), d * d)
+        form = np.tensordot(precision, moment, axes=(0, 0))  # [j, i, l]
+        pushed = (form @ basis.transpose(2, 1, 0)).transpose(2, 1, 0)  # [pair, i, j]
+        corner = flat @ pushed.reshape(flat.shape).T
         if self.lower:  # Cayley's second order: D₀(I + Ω + Ω²/2)
-            bend = np.einsum("ki,kil->il", precision, moment)
+            bend = np.einsum("iil->il", form)
             bent = (bend @ basis).reshape(flat.shape) @ flat.T
             corner = corner - 0.5 * (bent + bent.T)
         return np.block([[block, cross], [cross.T, corner]])
@@ -312,15 +317,14 @@ class _Rotations(_Frames):
 
     def _eigen(self, covariance: Array) -> tuple[Array, Array]:
         """Log variances and axes; own axes are in one order, ascending."""
-        with np.errstate(all="ignore"):
-            if not self.shared:
-                values, axes = np.linalg.eigh(covariance)
-                return np.log(values), axes
-            if not len(covariance):
-                return np.zeros((0, len(self.identity))), self.identity[None]
-            common = _axes_of(covariance)
-            rotated = common.T @ covariance @ common
-            return np.log(np.diagonal(rotated, axis1=1, axis2=2)), common[None]
+        if not self.shared:
+            values, axes = np.linalg.eigh(covariance)
+            return np.log(values), axes
+        if not len(covariance):
+            return np.zeros((0, len(self.identity))), self.identity[None]
+        common = _axes_of(covariance)
+        rotated = common.T @ covariance @ common
+        return np.log(np.diagonal(rotated, axis1=1, axis2=2)), common[None]
 
     def locate(self, parameters: Parameters) -> _Point:
         covariance = parameters["covariance"]
@@ -402,7 +406,7 @@ class _Triangles(_Frames):
         mean = parameters["mean"]
         super().__init__(orientation, mean.shape[1])
         self.base = parameters["precision_cholesky"]
-        self.inverse = np.linalg.inv(self.base)
+        self.inverse: Array = np.asarray(np.linalg.inv(self.base))
         self.spread, self.whiten = _transpose(self.inverse), _transpose(self.base)
         copies = 1 if self.shared else len(mean)
         self.start = _Point(np.zeros(mean.shape), np.zeros((copies, len(self.row))), self.base)
@@ -410,9 +414,8 @@ class _Triangles(_Frames):
     def locate(self, parameters: Parameters) -> _Point:
         ratio = self.inverse @ _with_factor(parameters)["precision_cholesky"]
         lengths = np.diagonal(ratio, axis1=1, axis2=2)
-        with np.errstate(all="ignore"):
-            t = -2.0 * np.log(lengths)
-            triangle = (ratio / lengths[:, None, :])[: 1 if self.shared else None]
+        t = -2.0 * np.log(lengths)
+        triangle = (ratio / lengths[:, None, :])[: 1 if self.shared else None]
         return _Point(t, triangle[:, self.row, self.column], self.base @ triangle)
 
     def at(self, coordinates: Array) -> Array:
@@ -426,7 +429,7 @@ class _Triangles(_Frames):
         return {"covariance": covariance, "precision_cholesky": point.frame / half[:, None, :]}
 
     def turn(self, point: _Point, product: Array) -> Array:
-        slope = _transpose(self.base) @ product
+        slope: Array = _transpose(self.base) @ product
         if self.shared:
             slope = slope.sum(axis=0, keepdims=True)
         return np.asarray(-slope[:, self.row, self.column])
@@ -459,11 +462,18 @@ def _with_factor(parameters: Parameters) -> Parameters:
     return with_precision(parameters["mean"], parameters["covariance"])
 
 
+@lru_cache
+def _pairs(d: int) -> tuple[Indices, Indices]:
+    """The pairs i < j."""
+    row, column = np.triu_indices(d, 1)
+    return row.astype(np.intp), column.astype(np.intp)
+
+
 @lru_cache(maxsize=16)
 def _design(
     own_volume: bool, own_shape: bool, n_components: int, d: int
 ) -> tuple[Array, Array, Array]:
-    """t − t₀ as a linear map of log volumes and shapes, the components of each, and the way back."""
+    """t − t₀ as a linear map of log volumes and shapes, the components of each, and its inverse."""
     each, all_of = np.eye(n_components), np.ones((n_components, 1))
     volumes = each if own_volume else all_of
     shapes = each if own_shape else all_of

@@ -256,7 +256,7 @@ class MixtureModel:
             for one in own:
                 component = int(group.index[one.component])
                 held = self.fixed_mask is not None and self.fixed_mask[component]
-                if not held and statistics.counts[component] > 0:
+                if not held and not statistics.counts[component] <= 0:  # NaN: it collapsed
                     found.append(Degeneracy(component, one.reason))
         return found
 

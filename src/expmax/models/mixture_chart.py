@@ -63,14 +63,18 @@ class MixtureChart:
             for g, chart in enumerate(self.charts)
         )
         params = MixtureParameters(log_weights, components)
-        return self.model.hold(params) if self.model.fixed else params
+        held = self.model.fixed or self.model.fixed_weights is not None
+        return self.model.hold(params) if held else params
 
     def score(self, params: MixtureParameters, statistics: MixtureStatistics) -> Array:
         """∂(Q + log prior)/∂v: by Fisher's identity the score of the objective."""
-        full = self._with_prior(statistics)
-        parts = [self.weights.score(params.log_weights[None], full.counts[None])]
+        return self.row_score(params, self._with_prior(statistics))
+
+    def row_score(self, params: MixtureParameters, statistics: MixtureStatistics) -> Array:
+        """∂ log p(x_i)/∂v of single rows: the score without the prior."""
+        parts = [self.weights.score(params.log_weights[None], statistics.counts[None])]
         parts += [
-            chart.score(params.components[g], full.components[g])
+            chart.score(params.components[g], statistics.components[g])
             for g, chart in enumerate(self.charts)
             if chart is not None
         ]

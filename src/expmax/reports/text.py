@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -40,11 +41,9 @@ def heading(words: str) -> Text:
     return Text(words, style="bold")
 
 
-def line(words: str, style: str = "") -> Text:
+def line(words: str) -> Padding:
     """A sentence, indented as tables are."""
-    text = Text(" ", style=style)
-    text.append(words)
-    return text
+    return Padding(Text(words), (0, 0, 0, 1))
 
 
 def grid(columns: Sequence[tuple[str, str]], *, fill: int | None = None) -> Table:
