@@ -2,6 +2,8 @@
 
 from expmax import errors
 from expmax.estimators.gaussian_mixture import GaussianMixture
+from expmax.contract import Block, Expectation
+from expmax.engine.fit import FitResult, maximize_likelihood
 from expmax.estimators.mixture import Mixture
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.beta import Beta
@@ -26,17 +28,22 @@ from expmax.families.von_mises_fisher import VonMisesFisher
 from expmax.families.weibull import Weibull
 from expmax.persistence import load
 from expmax.priors import ConjugatePrior
+from expmax.statistics import Additive
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Additive",
     "Bernoulli",
     "Beta",
     "Binomial",
+    "Block",
     "Categorical",
     "ConjugatePrior",
     "Dirichlet",
     "Exponential",
+    "Expectation",
+    "FitResult",
     "Gamma",
     "Gaussian",
     "GaussianMixture",
@@ -55,5 +62,6 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "errors",
+    "maximize_likelihood",
     "load",
 ]

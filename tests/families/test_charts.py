@@ -117,7 +117,7 @@ class TestGaussian:
         assert_score_is_gradient(family, chart, statistics, v)
 
     def test_score_with_statistics_of_other_parameters(self, structure, shape):
-        family, _, statistics, chart = gaussian_problem(structure, *shape)
+        _, _, statistics, chart = gaussian_problem(structure, *shape)
         v = np.random.default_rng(2).normal(size=len(chart.scale))
         parameters = chart.from_vector(v)
         about = statistics.about(parameters["mean"] + 0.3)
@@ -137,7 +137,6 @@ class TestGaussian:
     def test_information_with_a_penalty(self, structure):
         family, _, statistics, chart = gaussian_problem(structure, 3, 3, penalty=0.7)
         v = np.random.default_rng(3).normal(size=len(chart.scale))
-        # `expected_log_density` leaves out −½ ε n tr Σ⁻¹ of no structure
         assert_score_is_gradient(family, chart, statistics, v)
         assert_information_is_identity(chart, statistics)
 
@@ -301,14 +300,14 @@ def test_equal_axes(structure, values, lost):
         v = np.random.default_rng(seed).normal(size=len(chart.scale))
         assert_score_is_gradient(family, chart, statistics, v)
         assert_allclose(chart.to_vector(chart.from_vector(v)), v, atol=1e-10)
-        if lost < d * (d - 1) // 2 * (k if structure[2] == "V" else 1):
-            near = chart.to_vector(forget(chart.from_vector(1e-2 * v)))
-            assert np.isfinite(near).all()
+        # a little away the axes differ, and are found again in their order at the reference
+        near = chart.to_vector(forget(chart.from_vector(1e-2 * v)))
+        assert_allclose(near, 1e-2 * v, atol=1e-7)
 
 
 def test_axes_are_matched_whatever_their_order_and_sign():
     """Own axes a quarter turn from the reference, in the order of their variances."""
-    family, parameters, statistics, chart = gaussian_problem("VEV", 3, 4)
+    _, parameters, _, chart = gaussian_problem("VEV", 3, 4)
     values, axes = np.linalg.eigh(parameters["covariance"])
     swapped = values[:, [1, 0, 2, 3]]  # the two smallest axes trade their variances
     covariance = (axes * swapped[:, None, :]) @ axes.swapaxes(1, 2)

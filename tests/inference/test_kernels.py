@@ -21,6 +21,7 @@ from expmax.inference.kernels import (
     maximize_full,
     precision_cholesky,
 )
+from expmax.inference.kernels_inputs import FLOAT, ready
 from expmax.inference.kernels_tiles import BLOCK
 
 LONG = np.longdouble
@@ -279,7 +280,7 @@ def test_read_only_memory_map_is_neither_copied_nor_compiled_again(tmp_path):
     sums = expect_gaussian(x, None, None, *frozen)
     assert len(kernels.kernels_plain.e_step.signatures) == compiled
     assert_array_equal(sums.second, expected.second)
-    view = kernels._ready(x, np.dtype(float))
+    view = ready(x, FLOAT)
     assert np.shares_memory(view, x)
 
 

@@ -111,7 +111,7 @@ def test_the_first_order_of_em_is_the_score(case):
     """Near a fixed point the EM step in v is the score."""
     at = At(case)
     params = at.params
-    for _ in range(2000):
+    for _ in range(300):
         point = at.problem.at(params)
         params = case.model.maximize(point.expectation.statistics, params)
     near = At(case, params)

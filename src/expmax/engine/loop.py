@@ -155,7 +155,7 @@ def _step(problem: Problem, run: Run, boost: Accelerator | None) -> None:
     new, breach = em_step(problem, run.point, run.history)
     if not new.finite:
         run.status = "not_finite"
-        _check_degenerate(problem, run)
+        _check_degenerate(problem, run, new)
         return
     if boost is not None:
         boost.saw_em_step(run.point, new)
@@ -172,8 +172,8 @@ def _record(run: Run, kind: str) -> None:
     run.history.append(old.expectation.log_likelihood, old.objective, nan, nan, nan, kind)
 
 
-def _check_degenerate(problem: Problem, run: Run) -> None:
-    run.degeneracies = problem.degeneracies(run.point)
+def _check_degenerate(problem: Problem, run: Run, point: Point | None = None) -> None:
+    run.degeneracies = problem.degeneracies(point or run.point)
     if run.degeneracies:
         run.status = "degenerate"
 

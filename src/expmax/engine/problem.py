@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expmax.contract import Block, Compute, Degeneracy, Expectation
+from expmax.engine.numeric_chart import NumericChart
 
 __all__ = ["Point", "Problem"]
 
@@ -41,16 +42,23 @@ class Problem:
     def at(self, params: Any) -> Point:
         """One E-step."""
         self.n_expect += 1
-        expectation = self.compute.total(lambda block: self.model.expect(params, block), self.blocks)
+
+        def expect(block: Block) -> Expectation[Any]:
+            with np.errstate(all="ignore"):  # what is not finite is seen; threads need it set inside
+                return self.model.expect(params, block)  # type: ignore[no-any-return]
+
+        expectation = self.compute.total(expect, self.blocks)
         return Point(params, expectation, expectation.log_likelihood + self.log_prior(params))
 
     def maximize(self, point: Point) -> Any:
         """One M-step."""
-        return self.model.maximize(point.expectation.statistics, point.params)
+        with np.errstate(all="ignore"):
+            return self.model.maximize(point.expectation.statistics, point.params)
 
     def q(self, params: Any, point: Point) -> float:
         """Q(params; S of the point), nats."""
-        return float(self.model.expected_log_joint(params, point.expectation.statistics))
+        with np.errstate(all="ignore"):
+            return float(self.model.expected_log_joint(params, point.expectation.statistics))
 
     def log_prior(self, params: Any) -> float:
         """Log prior up to a constant, nats; 0 for a model without one."""
@@ -64,8 +72,13 @@ class Problem:
 
     def chart(self, point: Point) -> Any:
         """Whitened coordinates at a point; None where the model has none."""
-        chart = getattr(self.model, "chart", None)
-        return None if chart is None else chart(point.params, point.expectation.statistics)
+        statistics = point.expectation.statistics
+        own = getattr(self.model, "chart", None)
+        if own is not None:
+            return own(point.params, statistics)
+        if hasattr(self.model, "space"):
+            return NumericChart(self.model, point.params, statistics, point.expectation.weight)
+        return None
 
     def boundary(self, params: Any) -> list[str]:
         """Names of the parameters on the edge of their space."""

@@ -117,7 +117,7 @@ def short_run(problem: Problem, params: Any, n_steps: int) -> Point | str:
     point = problem.at(params)
     for _ in range(n_steps):
         if not point.finite:
-            return "not finite"
+            break
         point = problem.at(problem.maximize(point))
     found = problem.degeneracies(point)
     if found:

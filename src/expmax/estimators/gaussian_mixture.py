@@ -27,7 +27,7 @@ from expmax.errors import (
 )
 from expmax.estimators import preparation as prepare
 from expmax.data.tables import Table
-from expmax.estimators.mixture import EFFORT, Mixture, _not_converged, _single, _spike_rule
+from expmax.estimators.mixture import EFFORT, Mixture, _log_hard, _not_converged, _single, _spike_rule
 from expmax.families.base import Family
 from expmax.families.covariance import STRUCTURES
 from expmax.families.gaussian import ALIASES, Gaussian, with_precision
@@ -401,7 +401,7 @@ class GaussianMixture(Mixture):
             raise DegenerateComponentError(f"{ILL_DEFINED} Here {error}") from None
 
     def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
-        self._dtype = problem.blocks[0].x.dtype
+        self._dtype = problem.blocks[0].x.dtype.name
         super()._keep(problem, model, result)
         run = result.best
         assert run is not None
@@ -413,7 +413,7 @@ class GaussianMixture(Mixture):
         self.lower_bound_ = float(expectation.log_likelihood / expectation.weight)
         if self.warm_start and not hasattr(self, "_trail"):
             self._trail = _cut(run.history, slice(-TRAIL, None))
-        if self.reg_covar > 0 or self._dtype == np.float32:
+        if self.reg_covar > 0 or self._dtype == "float32":
             self._measure(problem)
         if self.verbose:
             self._print(run, result)
@@ -421,10 +421,10 @@ class GaussianMixture(Mixture):
     def _measure(self, problem: Problem) -> None:
         """The plain log-likelihood at the parameters as they were rounded and published."""
         plain, params = self._fitted()
-        plain = replace(plain, compiled=problem.model.compiled)
         point = Problem(plain, problem.blocks, problem.compute).at(params)
         self.log_likelihood_ = float(point.expectation.log_likelihood)
         self._entropy = float(point.expectation.entropy)
+        self._log_hard = _log_hard(plain, params, problem.blocks)
         self.n_expect_ += 1
 
     def _publish(self) -> None:
@@ -496,8 +496,10 @@ class GaussianMixture(Mixture):
             part = {"mean": mean, "covariance": roots**-2.0}
         with np.errstate(divide="ignore"):
             log_weights = np.log(np.asarray(self.weights_, float))
-        model = MixtureModel((Group(family, np.arange(k)),), k)
-        return model, MixtureParameters(log_weights, (part,))
+        groups, model = (Group(family, np.arange(k)),), getattr(self, "_model", None)
+        if model is None or model.n_components != k:
+            model = MixtureModel(groups, k)
+        return replace(model, groups=groups), MixtureParameters(log_weights, (part,))
 
     def _encode(self, table: Table) -> tuple[NDArray[Any], dict[int, list[Any]]]:
         return table.values, {}

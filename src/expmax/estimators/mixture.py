@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Density
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import Serial, make_compute
-from expmax.contract import Block, Parameters, iterate_rows, make_blocks
+from expmax.contract import Block, Parameters, Start, iterate_rows, make_blocks
 from expmax.data.compression import Rows, compress
 from expmax.data.tables import Table, read_table
 from expmax.engine.acceleration import accelerators
@@ -42,7 +43,8 @@ from expmax.priors import ConjugatePrior, as_prior, spread
 from expmax.statistics import Array
 
 if TYPE_CHECKING:
-    from expmax.estimators.uncertainty import Method, StandardErrors
+    from expmax.engine.information import StandardErrors
+    from expmax.estimators.uncertainty import Method
 
 __all__ = ["Mixture"]
 
@@ -50,6 +52,7 @@ EFFORT = {"quick": 500, "default": 1000, "thorough": 4000}
 SUBSAMPLE = 400  # rows a component, on which starts compete when the data are large
 KEPT_BYTES = 1 << 25  # training data up to this size stay at hand for standard errors
 LARGE = 1000  # rows a component above which they do
+PATIENCE = 24  # irregular starts in a row before a search gives up
 CONVERGED = ("stationary", "boundary")
 
 
@@ -336,7 +339,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             return _single(finish(problem.at(start)), "closed form")
         spike = _spike_rule(model, x.shape[1])
         sub = self._subsample(problem, x, weight, label, seed)
-        source = MixtureStarts(model, sub.blocks[0])
+        source = _PatientStarts(model, sub.blocks[0])
         budget = self._budget(model.n_components)
         result = search(sub, source, seed, budget, climber(sub, **options), spike)
         if sub is not problem:
@@ -697,6 +700,34 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
 
 
 # --------------------------------------------------------------------------------------------------
+class _PatientStarts(MixtureStarts):
+    """Starts and moves that end once none has been regular for a while: the data may have none."""
+
+    def starts(self, rngs: Iterator[np.random.Generator]) -> Iterator[Start[MixtureParameters]]:
+        return _patiently(super().starts, rngs)
+
+    def moves(
+        self, params: MixtureParameters, rngs: Iterator[np.random.Generator]
+    ) -> Iterator[Start[MixtureParameters]]:
+        return _patiently(partial(super().moves, params), rngs)
+
+
+def _patiently(
+    make: Callable[[Iterator[Any]], Iterator[Start[MixtureParameters]]], rngs: Iterator[Any]
+) -> Iterator[Start[MixtureParameters]]:
+    misses = 0
+
+    def rationed() -> Iterator[Any]:
+        nonlocal misses
+        while misses < PATIENCE:
+            misses += 1
+            yield next(rngs)
+
+    for start in make(rationed()):
+        misses = 0
+        yield start
+
+
 def rows_per_block(n_columns: int, n_components: int) -> int:
     """Rows a block, from the shape of the work alone: 4096 … 65536."""
     monomials = (n_columns + 1) * (n_columns + 2) // 2

@@ -53,7 +53,12 @@ class _Point:
 
 
 class StructuredChart:
-    """VEI EVI VEE EVE VVE EEV VEV EVV: whitened means, log volumes, log shapes and frames."""
+    """VEI EVI VEE EVE VVE EEV VEV EVV: whitened means, log volumes, log shapes and frames.
+
+    `statistics` have counts, a reference and the first and second moments about it, as
+    `GaussianStatistics`. Parameters from `from_vector` are recognised by their covariance array;
+    the coordinates of others are found by eigenvectors or Cholesky factors.
+    """
 
     def __init__(self, family: Any, parameters: Parameters, statistics: Any) -> None:
         self.family, self.parameters = family, _with_factor(parameters)
@@ -95,9 +100,9 @@ class StructuredChart:
     def from_vector(self, vector: Array) -> Parameters:
         first, second = self._cuts
         means = np.zeros(self.mean.shape)
-        means[self.cells] = vector[:first] / self.mean_root
         t0 = self.start.log_variance
         with np.errstate(all="ignore"):
+            means[self.cells] = vector[:first] / self.mean_root
             change = self.forward @ vector[first:second]
             if self.own_root.size:
                 coordinates = vector[second:].reshape(self.own_root.shape) / self.own_root

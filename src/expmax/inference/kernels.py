@@ -10,7 +10,7 @@ A NaN or an infinity among the data makes the log-likelihood non-finite; then di
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from expmax.inference import (
     kernels_mstep,
     kernels_plain,
 )
+from expmax.inference.kernels_inputs import FLOAT, ready, rows
+from expmax.inference.kernels_monomials import Coefficients, coefficients
 from expmax.inference.kernels_tiles import GROUP, Array, padded, scratch
 
 PLAIN_COLUMNS = 5  # up to here the kernel that knows d at compile time is the fastest
@@ -27,12 +29,6 @@ PLAIN_COLUMNS = 5  # up to here the kernel that knows d at compile time is the f
 # centred kernels take over.  Measured on clusters apart, collinear columns and rare far components,
 # d from 6 to 40: error <= 2.3 eps cancellation in covariances, 0.1 of that in log-likelihood and Q.
 MAX_CANCELLATION = 1e4
-
-_FLOAT = np.dtype(np.float64)
-_SINGLE = np.dtype(np.float32)
-_LABEL = np.dtype(np.int64)
-_NO_WEIGHT = np.empty(0)  # arrays of no rows, not None: a second type would compile a second time
-_NO_LABEL = np.empty(0, np.int64)
 
 
 class GaussianSums(NamedTuple):
@@ -99,16 +95,16 @@ def expect_gaussian(
     GaussianSums
         About the means, or about the mean of the mixture where monomials serve.
     """
-    x, weight, label = _rows(x, weight, label)
-    log_weights = _ready(log_weights, _FLOAT)
-    means = _ready(means, _FLOAT)
-    precision_cholesky = _ready(precision_cholesky, _FLOAT)
+    x, weight, label = rows(x, weight, label)
+    log_weights = ready(log_weights, FLOAT)
+    means = ready(means, FLOAT)
+    precision_cholesky = ready(precision_cholesky, FLOAT)
     K, d = means.shape
     if d > PLAIN_COLUMNS:
-        polynomial = _coefficients(log_weights, means, precision_cholesky)
+        polynomial = coefficients(log_weights, means, precision_cholesky)
         if not polynomial.cancellation <= MAX_CANCELLATION:
             return _expect_centred(x, weight, label, log_weights, means, precision_cholesky)
-        S, log_likelihood, entropy = _expect_monomials(x, weight, label, K, polynomial)
+        S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, K, polynomial)
         counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
         kernels_monomials.unpack_full(S, counts, first, second)
         references = np.repeat(polynomial.reference[None], K, axis=0)
@@ -150,14 +146,14 @@ def expect_diagonal(
 
     The others, and the result, are those of `expect_gaussian`; `second` is (K, d).
     """
-    x, weight, label = _rows(x, weight, label)
-    log_weights = _ready(log_weights, _FLOAT)
-    means = _ready(means, _FLOAT)
-    scale = _ready(precision_scale, _FLOAT)
+    x, weight, label = rows(x, weight, label)
+    log_weights = ready(log_weights, FLOAT)
+    means = ready(means, FLOAT)
+    scale = ready(precision_scale, FLOAT)
     K, d = means.shape
-    polynomial = _coefficients(log_weights, means, scale)
+    polynomial = coefficients(log_weights, means, scale)
     if polynomial.cancellation <= MAX_CANCELLATION:
-        S, log_likelihood, entropy = _expect_monomials(x, weight, label, K, polynomial)
+        S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, K, polynomial)
         counts, first, second = np.split(S[:K, : 1 + 2 * d], [1, 1 + d], axis=1)
         references = np.repeat(polynomial.reference[None], K, axis=0)
         return GaussianSums(
@@ -180,7 +176,7 @@ def cancellation(log_weights: Array, means: Array, precision: Array) -> float:
     """
     if precision.ndim == 3 and means.shape[1] <= PLAIN_COLUMNS:
         return 1.0
-    growth = _coefficients(*(_ready(a, _FLOAT) for a in (log_weights, means, precision)))
+    growth = coefficients(*(ready(a, FLOAT) for a in (log_weights, means, precision)))
     return growth.cancellation if growth.cancellation <= MAX_CANCELLATION else 1.0
 
 
@@ -209,14 +205,14 @@ def expect_linear(
     natural : ndarray, shape (K, P)
         Natural parameters η, finite.
     """
-    t, weight, label = _rows(t, weight, label)
+    t, weight, label = rows(t, weight, label)
     K, P = natural.shape
     weights = np.zeros((padded(K, 2), padded(1 + P, GROUP)))
     weights[:K, 0], weights[:K, 1 : 1 + P] = offset, natural
     left, right = np.zeros((2, weights.shape[1]), np.int64)
     left[1 : 1 + P] = np.arange(1, 1 + P)
-    polynomial = _Coefficients((), left, right, weights, np.zeros(P), 1.0)
-    S, log_likelihood, entropy = _expect_monomials(t, weight, label, K, polynomial)
+    polynomial = Coefficients((), left, right, weights, np.zeros(P), 1.0)
+    S, log_likelihood, entropy = kernels_monomials.expect(t, weight, label, K, polynomial)
     if log_base is not None:
         log_likelihood += float(log_base.sum() if len(weight) == 0 else weight @ log_base)
     return LinearSums(S[:K, 0].copy(), S[:K, 1 : 1 + P].copy(), log_likelihood, entropy)
@@ -242,7 +238,7 @@ def maximize_full(counts: Array, reference: Array, first: Array, second: Array) 
 
 def precision_cholesky(covariances: Array) -> tuple[Array, Array, Array]:
     """Precision factors P (K, d, d), log|det P| (K,) and success (K,) of covariances (K, d, d)."""
-    covariances = _ready(covariances, _FLOAT)
+    covariances = ready(covariances, FLOAT)
     K = len(covariances)
     P, log_det, ok = np.empty_like(covariances), np.empty(K), np.empty(K, np.bool_)
     kernels_mstep.precision_cholesky(covariances, P, log_det, ok)
@@ -263,73 +259,14 @@ def expected_full(
     Components without a count are left out, so that 0 · -inf is 0.
     """
     return kernels_mstep.expected(  # type: ignore[no-any-return]
-        _ready(counts, _FLOAT),
-        _ready(reference, _FLOAT),
-        _ready(first, _FLOAT),
-        _ready(second, _FLOAT),
-        _ready(log_weights, _FLOAT),
-        _ready(means, _FLOAT),
-        _ready(precision_cholesky, _FLOAT),
+        ready(counts, FLOAT),
+        ready(reference, FLOAT),
+        ready(first, FLOAT),
+        ready(second, FLOAT),
+        ready(log_weights, FLOAT),
+        ready(means, FLOAT),
+        ready(precision_cholesky, FLOAT),
     )
-
-
-class _Coefficients(NamedTuple):
-    """A Gaussian log joint as a polynomial, for all components."""
-
-    params: tuple[Array, ...]  # copies of what it was made from
-    left: Array  # factors of the monomials,                  shape (P,)
-    right: Array
-    weights: Array  # coefficients of the monomials,          shape (K, P), both padded
-    reference: Array  # the point the monomials are about,    shape (d,)
-    cancellation: float  # by how much rounding grows
-
-
-_last_coefficients: _Coefficients | None = None  # replaced as a whole, hence safe with threads
-
-
-def _coefficients(log_weights: Array, means: Array, precision: Array) -> _Coefficients:
-    """The polynomial of these parameters, remembered: every chunk of an E-step asks for it.
-
-    Costs as much as tens to hundreds of rows; comparing the parameters costs about one.
-    """
-    global _last_coefficients
-    params = (log_weights, means, precision)
-    last = _last_coefficients
-    if last is not None and all(map(np.array_equal, last.params, params)):
-        return last
-    K, d = means.shape
-    full = precision.ndim == 3
-    width = padded(1 + d + (d * (d + 1) // 2 if full else d), GROUP)
-    left, right = np.zeros((2, width), np.int64)
-    weights = np.zeros((padded(K, 2), width))
-    fill = kernels_monomials.full_coefficients if full else kernels_monomials.diagonal_coefficients
-    reference, cancellation = fill(log_weights, means, precision, weights, left, right)
-    copies = tuple(a.copy() for a in params)
-    last = _Coefficients(copies, left, right, weights, reference, cancellation)
-    _last_coefficients = last
-    return last
-
-
-def _expect_monomials(
-    x: Array, weight: Array, label: Array, K: int, polynomial: _Coefficients
-) -> tuple[Array, float, float]:
-    """Expected sums of the monomials, log-likelihood and entropy."""
-    W = polynomial.weights
-    S = np.zeros(W.shape)
-    held = min(W.shape[1], kernels_monomials.PANEL)
-    log_likelihood, entropy = kernels_monomials.e_step(
-        x,
-        weight,
-        label,
-        polynomial.reference,
-        polynomial.left,
-        polynomial.right,
-        W,
-        K,
-        S,
-        scratch(1 + x.shape[1] + held + len(W) + 3),
-    )
-    return S, log_likelihood, entropy
 
 
 def _expect_centred(
@@ -350,31 +287,3 @@ def _expect_centred(
     )
     second = np.ascontiguousarray(second[:, :d, :d])
     return GaussianSums(counts, means, first, second, log_likelihood, entropy)
-
-
-def _rows(x: Array, weight: Array | None, label: Array | None) -> tuple[Array, Array, Array]:
-    """The data as the kernels take them: one type each, empty where absent."""
-    x = _ready(x, _SINGLE if x.dtype == _SINGLE else _FLOAT)
-    weight = _NO_WEIGHT if weight is None else _ready(weight, _FLOAT)
-    label = _NO_LABEL if label is None else _ready(label, _LABEL)
-    return x, weight, label
-
-
-def _ready(a: Array, dtype: np.dtype[Any]) -> Array:
-    """The array as a plain, aligned, C-contiguous one of this dtype, copied only if it must be.
-
-    Read-only arrays are shown to numba as writeable ones, as it would compile everything a second
-    time for them; no kernel writes to its inputs.
-    """
-    if type(a) is np.ndarray and a.dtype == dtype and a.flags.carray:
-        return a
-    a = np.require(np.asarray(a), dtype, ("C", "A"))
-    return a if a.flags.writeable else np.asarray(_Writeable(a))
-
-
-class _Writeable:
-    """The memory of a read-only array, described as writeable; keeps that array alive."""
-
-    def __init__(self, a: Array) -> None:
-        self._owner = a
-        self.__array_interface__ = {**a.__array_interface__, "data": (a.ctypes.data, False)}

@@ -12,18 +12,23 @@ plain sufficient statistics differ only in that list, so one compilation serves 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from expmax.inference.kernels_tiles import (
     BLOCK,
+    GROUP,
     LOG_2PI,
+    Array,
     add_product,
     add_sums,
     inner,
     kernel,
     load,
     normalise,
+    padded,
+    scratch,
     softmax,
 )
 
@@ -197,3 +202,62 @@ def unpack_full(S, counts, first, second):
             for j in range(i, d):
                 second[k, i, j] = second[k, j, i] = S[k, p]
                 p += 1
+
+
+class Coefficients(NamedTuple):
+    """A Gaussian log joint as a polynomial, for all components."""
+
+    params: tuple[Array, ...]  # copies of what it was made from
+    left: Array  # factors of the monomials,                  shape (P,)
+    right: Array
+    weights: Array  # coefficients of the monomials,          shape (K, P), both padded
+    reference: Array  # the point the monomials are about,    shape (d,)
+    cancellation: float  # by how much rounding grows
+
+
+_last: Coefficients | None = None  # replaced as a whole, hence safe with threads
+
+
+def coefficients(log_weights: Array, means: Array, precision: Array) -> Coefficients:
+    """The polynomial of these parameters, remembered: every chunk of an E-step asks for it.
+
+    Costs as much as tens to hundreds of rows; comparing the parameters costs about one.
+    """
+    global _last
+    params = (log_weights, means, precision)
+    last = _last
+    if last is not None and all(map(np.array_equal, last.params, params)):
+        return last
+    K, d = means.shape
+    full = precision.ndim == 3
+    width = padded(1 + d + (d * (d + 1) // 2 if full else d), GROUP)
+    left, right = np.zeros((2, width), np.int64)
+    weights = np.zeros((padded(K, 2), width))
+    fill = full_coefficients if full else diagonal_coefficients
+    reference, cancellation = fill(log_weights, means, precision, weights, left, right)
+    copies = tuple(a.copy() for a in params)
+    last = Coefficients(copies, left, right, weights, reference, cancellation)
+    _last = last
+    return last
+
+
+def expect(
+    x: Array, weight: Array, label: Array, K: int, polynomial: Coefficients
+) -> tuple[Array, float, float]:
+    """Expected sums of the monomials, log-likelihood and entropy."""
+    W = polynomial.weights
+    S = np.zeros(W.shape)
+    held = min(W.shape[1], PANEL)
+    log_likelihood, entropy = e_step(
+        x,
+        weight,
+        label,
+        polynomial.reference,
+        polynomial.left,
+        polynomial.right,
+        W,
+        K,
+        S,
+        scratch(1 + x.shape[1] + held + len(W) + 3),
+    )
+    return S, log_likelihood, entropy

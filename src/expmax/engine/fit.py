@@ -1,0 +1,220 @@
+"""`maximize_likelihood`: the entry for models that somebody wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.contract import Block, Compute, Start
+from expmax.engine.acceleration import accelerators
+from expmax.engine.certificate import Certificate
+from expmax.engine.history import History
+from expmax.engine.information import StandardErrors, information_errors
+from expmax.engine.loop import Run, ascend, certificate_of
+from expmax.engine.problem import Problem
+from expmax.engine.starts import StartRecord
+from expmax.errors import parameter_error
+from expmax.statistics import Array
+
+__all__ = ["FitResult", "maximize_likelihood"]
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class FitResult(Generic[P]):
+    """What a fit reached; every number belongs to `params`."""
+
+    params: P
+    log_likelihood: float  # at these parameters, nats
+    objective: float  # log-likelihood + log prior
+    kind: str  # exact, bound, approximate or monte_carlo
+    history: History
+    certificate: Certificate
+    starts: list[StartRecord] = field(default_factory=list)
+    n_expect: int = 0
+    problem: Problem | None = field(default=None, repr=False, compare=False)
+
+    def standard_errors(self, method: str = "observed") -> StandardErrors:
+        """Standard errors of the parameters, from 2p E-steps.
+
+        Parameters
+        ----------
+        method : {"observed", "sandwich"}
+            Inverse observed information, or its robust form (rows one by one).
+
+        Raises
+        ------
+        InformationError
+            A boundary, a singular information, or a model without `chart` and `space`.
+        """
+        assert self.problem is not None
+        problem = self.problem
+        ones = [
+            np.ones(len(b.x)) if b.weight is None else b.weight**2 for b in problem.blocks
+        ]
+        return information_errors(problem, problem.at(self.params), method, named_numbers, ones)
+
+    @property
+    def status(self) -> str:
+        """How the run ended; see `Certificate`."""
+        return self.certificate.status
+
+    @property
+    def converged(self) -> bool:
+        """Whether the remaining gain was verified to be below tol."""
+        return self.status in ("stationary", "boundary")
+
+
+class _OneBlockAfterAnother:
+    """The plain sum, for callers that bring no executor."""
+
+    def total(self, function: Callable[[Block], Any], blocks: Sequence[Block]) -> Any:
+        total = function(blocks[0])
+        for block in blocks[1:]:
+            total = total + function(block)
+        return total
+
+
+def maximize_likelihood(
+    model: Any,
+    data: NDArray[Any] | Block | Sequence[Block],
+    start: P | Iterable[P] | None = None,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    accelerate: str | None = "auto",
+    certify: bool = True,
+    compute: Compute | None = None,
+    random_state: int | np.random.SeedSequence | None = None,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> FitResult[P]:
+    """Fit any model that follows the contract: `expect`, `maximize`, `expected_log_joint`.
+
+    Maximises ℓ(θ) (+ log prior) by EM steps that prove their ascent, accelerated where the model offers
+    coordinates (`chart`, or `space` with `pack` and `unpack`), and certifies the end.
+
+    Parameters
+    ----------
+    model : LatentModel
+        `expect(params, block) -> Expectation`, `maximize(statistics, params) -> params`,
+        `expected_log_joint(params, statistics) -> float`; optional: `log_prior(params)`,
+        `space.pack/unpack`, `chart`, `score`, `degeneracies`, `boundary`, `starts(blocks, rng)`.
+    data : ndarray, Block, or sequence of Block
+    start : parameters, or a list of them
+        Several are all run and the best kept. Default: the model's own `starts`.
+    tol : float
+        Nats of the total objective that may be left to gain.
+    max_iter : int
+        Parameter updates.
+    accelerate : {"auto", "lbfgs", "squarem", "anderson", None}
+    certify : bool
+        False skips the certificate: the status is then `uncertified`.
+    compute : Compute, optional
+        Who sums the blocks; default: one after another.
+    random_state : int or SeedSequence, optional
+    progress : callable, optional
+        Called as progress(iteration, objective, seconds) after each step.
+
+    Returns
+    -------
+    FitResult
+        An interrupt (Ctrl-C) returns the best so far with status `interrupted`.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Statist. Soc. B 39(1).
+    """
+    blocks = _blocks(data)
+    seeds = (
+        random_state
+        if isinstance(random_state, np.random.SeedSequence)
+        else np.random.SeedSequence(random_state)
+    )
+    rng = np.random.default_rng(seeds.spawn(1)[0])
+    problem = Problem(model, blocks, compute or _OneBlockAfterAnother())
+    runs: list[Run] = []
+    records: list[StartRecord] = []
+    begun = time.perf_counter()
+
+    def on_step(iteration: int, objective: float) -> None:
+        if progress is not None:
+            progress(iteration, objective, time.perf_counter() - begun)
+
+    for i, (params, kind) in enumerate(_starts(model, blocks, start, rng)):
+        run = ascend(
+            problem,
+            problem.at(params),
+            tol=tol,
+            max_iter=max_iter,
+            accelerator=accelerators(accelerate),
+            certifier=rng if certify else None,
+            on_step=on_step,
+        )
+        runs.append(run)
+        records.append(StartRecord(kind, i, run.point.objective, run.status))
+        if run.status == "interrupted":
+            break
+    best = max(runs, key=lambda run: (run.status not in _BROKEN, run.point.objective))
+    same = sum(abs(run.point.objective - best.point.objective) < 1e-3 for run in runs)
+    return FitResult(
+        params=best.point.params,
+        log_likelihood=best.point.expectation.log_likelihood,
+        objective=best.point.objective,
+        kind=best.point.expectation.kind,
+        history=best.history,
+        certificate=certificate_of(problem, best, len(runs), same),
+        starts=records,
+        n_expect=problem.n_expect,
+        problem=problem,
+    )
+
+
+_BROKEN = ("degenerate", "not_finite", "decreased")
+
+
+def named_numbers(params: Any, name: str = "theta") -> dict[str, Array]:
+    """The numbers in parameters of any make, by name: a number, an array, a mapping, a dataclass, a tuple."""
+    if is_dataclass(params):
+        params = {part.name: getattr(params, part.name) for part in fields(params)}
+    elif isinstance(params, tuple):
+        params = {f"{name}{i}": part for i, part in enumerate(params)}
+    if not isinstance(params, Mapping):
+        return {name: np.asarray(params, float)}
+    out: dict[str, Array] = {}
+    for key, part in params.items():
+        for inner, value in named_numbers(part, str(key)).items():
+            out[inner if inner == str(key) else f"{key}.{inner}"] = value
+    return out
+
+
+def _blocks(data: Any) -> list[Block]:
+    if isinstance(data, Block):
+        return [data]
+    if isinstance(data, Sequence) and len(data) and isinstance(data[0], Block):
+        return list(data)
+    x = np.asarray(data)
+    if x.ndim == 0 or len(x) == 0:
+        raise parameter_error("data", "an array with at least one row, or blocks", data)
+    return [Block(x, memo={})]
+
+
+def _starts(
+    model: Any, blocks: Sequence[Block], start: Any, rng: np.random.Generator
+) -> list[tuple[Any, str]]:
+    if start is None:
+        own = getattr(model, "starts", None)
+        if own is None:
+            raise parameter_error("start", "given for a model without its own starts", None)
+        return [
+            (one.params, one.kind) if isinstance(one, Start) else (one, "model")
+            for one in own(blocks, rng)
+        ]
+    if isinstance(start, list):
+        return [(one, "given") for one in start]
+    return [(start, "given")]
