@@ -29,6 +29,7 @@ ESTIMATORS = {  # by the name in the file: where to find the class
     "GaussianMixture": "expmax.estimators.gaussian_mixture",
 }
 PRIVATE = {"model": "_model", "parameters": "_parameters", "encoder": "_encoder"}
+NEEDED = ("log_likelihood_", "status_", "n_features_in_")  # in every file of a fitted model
 SETTINGS = {"_sklearn_version", "_metadata_request", "progress"}  # of a session, not of a model
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
@@ -141,7 +142,7 @@ def from_document(document: Any, source: str = "the document") -> Any:
         fitted = {name: decode(value) for name, value in document["fitted"].items()}
         if document["model"] is not None:
             private = {name: decode(document[key]) for key, name in PRIVATE.items()}
-            vars(estimator).update(private | fitted)
+            vars(estimator).update(private | {name: fitted[name] for name in NEEDED} | fitted)
             estimator._publish()
         vars(estimator).update(fitted)
     except DAMAGED as error:

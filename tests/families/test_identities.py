@@ -149,8 +149,9 @@ def test_sampled_statistics_have_the_mean(case: Case) -> None:
         x = draw(case, k, 4000)
         assert family.in_support(x).all()
         t = family.sufficient_statistics(x)
-        # roundings of one value, where all draws (nearly) agree
-        error = t.std(axis=0) / np.sqrt(len(t)) + 4 * EPS * np.abs(mean[k]) + 1e-9 * (mean[k] < 1e-5)
+        # where all draws agree: rounding, or an event rarer than one in all the draws
+        error = t.std(axis=0) / np.sqrt(len(t)) + 4 * EPS * np.abs(mean[k])
+        error += family.discrete / len(t)
         assert np.all(np.abs(t.mean(axis=0) - mean[k]) < 5 * error), (k, t.mean(axis=0), mean[k])
 
 
@@ -160,7 +161,7 @@ def test_sampled_rows_have_the_mean(case: Case) -> None:
     for k in range(case.n_components):
         x = draw(case, k, 4000)
         assert case.family.in_support(x).all()
-        error = x.std() / np.sqrt(len(x)) + 1e-3 * (location[k, 0] < 1e-5)
+        error = x.std() / np.sqrt(len(x)) + case.family.discrete / len(x)
         assert abs(x.mean() - location[k, 0]) < 5 * error
 
 
@@ -245,16 +246,16 @@ def test_estimate_maximises_the_weighted_likelihood(case: Case) -> None:
             assert_allclose(mean, moments, rtol=1e-11, atol=1e-12)
         best = log_likelihood(case, theta, x, weight)
         for other in np.delete(means, k, axis=0):
-            # a step of one part in 10³, kept inside the set of means
             losses = []
-            for step in (1e-3, 5e-4):
+            for step in (1e-5, 5e-6):  # kept inside the set of means
                 near = (1 - step) * mean + step * other
                 losses.append(
                     best - log_likelihood(case, family.usual(family.to_natural(near[None])), x, weight)
                 )
             assert losses[0] >= -1e-11 * abs(best)
-            # no first-order term: halving the step quarters the loss
-            assert losses[1] <= 0.35 * losses[0] + 1e-10 * abs(best)
+            # no first-order term inside the boundary: halving the step quarters the loss
+            if np.isfinite(family.natural(theta)).all():
+                assert losses[1] <= 0.35 * losses[0] + 1e-10 * abs(best)
 
 
 @over([c for c in LOCAL if c.quadrature is not None])
@@ -355,7 +356,13 @@ def test_missing_rows_do_not_contribute(case: Case) -> None:
     assert_allclose(log_p[:-1], family.log_density(theta, case.x), rtol=1e-15)
     assert np.all(log_p[-1] == 0)
     r_all = np.vstack([r, np.full((1, case.n_components), 0.5)])
-    assert_same(family.statistics(theta, x, r_all), family.statistics(theta, case.x, r), rtol=1e-14)
+    with_missing, without = family.statistics(theta, x, r_all), family.statistics(theta, case.x, r)
+    assert_same(family.maximize(with_missing, theta), family.maximize(without, theta), rtol=1e-14)
+    assert_allclose(
+        family.expected_log_density(theta, with_missing),
+        family.expected_log_density(theta, without),
+        rtol=1e-14,
+    )
     all_missing = np.full((2, case.x.shape[1]), np.nan)
     assert np.all(family.log_density(theta, all_missing) == 0)
 

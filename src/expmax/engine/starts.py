@@ -112,9 +112,17 @@ def search(
     return result
 
 
-def short_run(problem: Problem, params: Any, n_steps: int) -> Point | str:
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Where a short run began and how far it came; a run that goes on repeats it, with its proof."""
+
+    origin: Point
+    end: Point
+
+
+def short_run(problem: Problem, params: Any, n_steps: int) -> _Trial | str:
     """A few EM steps without records; a string says why the start was abandoned."""
-    point = problem.at(params)
+    point = origin = problem.at(params)
     for _ in range(n_steps):
         if not point.finite:
             break
@@ -122,7 +130,7 @@ def short_run(problem: Problem, params: Any, n_steps: int) -> Point | str:
     found = problem.degeneracies(point)
     if found:
         return f"component {found[0].component} collapsed: {found[0].reason}"
-    return point if point.finite else "not finite"
+    return _Trial(origin, point) if point.finite else "not finite"
 
 
 def _round(
@@ -134,27 +142,29 @@ def _round(
     is_spike: Callable[[Point], bool],
     result: Search,
 ) -> None:
-    candidates: list[tuple[bool, float, int, Point]] = []
+    candidates: list[tuple[bool, float, int, _Trial]] = []
     for _ in range(budget.round_size):
         start = next(starts, None)
         if start is None:
             break
-        point = short_run(problem, start.params, budget.short)
-        if isinstance(point, str):
-            result.reasons.append(point)
+        trial = short_run(problem, start.params, budget.short)
+        if isinstance(trial, str):
+            result.reasons.append(trial)
             result.records.append(StartRecord(start.kind, seeds.last, np.nan, "degenerate"))
             continue
-        candidates.append((is_spike(point), -point.objective, len(result.records), point))
-        result.records.append(StartRecord(start.kind, seeds.last, point.objective, "short run"))
+        end = trial.end
+        candidates.append((is_spike(end), -end.objective, len(result.records), trial))
+        result.records.append(StartRecord(start.kind, seeds.last, end.objective, "short run"))
     candidates.sort(key=lambda candidate: candidate[:3])
     continued: list[float] = []
-    for _, _, record, point in candidates:
+    for _, _, record, trial in candidates:
         if len(continued) >= budget.continued:
             break
-        if any(abs(point.objective - other) < SAME for other in continued):
+        objective = trial.end.objective
+        if any(abs(objective - other) < SAME for other in continued):
             continue
-        continued.append(point.objective)
-        _finish(climb, point, record, is_spike, result)
+        continued.append(objective)
+        _finish(climb, trial.origin, record, is_spike, result)
 
 
 def _finish(
@@ -204,16 +214,17 @@ def _swaps(
         if move is None:
             return
         best = result.best.point.objective
-        point = short_run(problem, move.params, budget.move_steps)
+        trial = short_run(problem, move.params, budget.move_steps)
         failures += 1
-        if isinstance(point, str):
+        if isinstance(trial, str):
             result.records.append(StartRecord(move.kind, seeds.last, np.nan, "degenerate"))
             continue
+        point = trial.end
         result.records.append(StartRecord(move.kind, seeds.last, point.objective, "short run"))
         promising = point.objective > best - budget.near and not is_spike(point)
         same = abs(point.objective - best) < SAME
         if promising and not same and _finish(
-            climb, point, len(result.records) - 1, is_spike, result
+            climb, trial.origin, len(result.records) - 1, is_spike, result
         ):
             failures = 0
             moves = source.moves(result.best.point.params, seeds)

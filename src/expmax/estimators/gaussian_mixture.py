@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import tree_sum
 from expmax.contract import Degeneracy, Start
+from expmax.data.tables import Table
 from expmax.engine.history import History
-from expmax.engine.loop import Run, ascend
+from expmax.engine.loop import WARM_UP, Run, ascend
 from expmax.engine.problem import Problem
 from expmax.engine.starts import Budget, Search, climber, search
 from expmax.errors import (
@@ -26,8 +27,14 @@ from expmax.errors import (
     parameter_error,
 )
 from expmax.estimators import preparation as prepare
-from expmax.data.tables import Table
-from expmax.estimators.mixture import EFFORT, Mixture, _log_hard, _not_converged, _single, _spike_rule
+from expmax.estimators.mixture import (
+    EFFORT,
+    Mixture,
+    _log_hard,
+    _not_converged,
+    _single,
+    _spike_rule,
+)
 from expmax.families.base import Family
 from expmax.families.covariance import STRUCTURES
 from expmax.families.gaussian import ALIASES, Gaussian, with_precision
@@ -48,9 +55,9 @@ NO_CONVERGENCE = (
     "max_iter, tol, or check for degenerate data."
 )
 ILL_DEFINED = (
-    "Fitting the mixture model failed because some components have ill-defined empirical covariance "
-    "(for instance caused by singleton or collapsed samples). Try to decrease the number of components, "
-    "increase reg_covar, or scale the input data."
+    "Fitting the mixture model failed because some components have ill-defined empirical "
+    "covariance (for instance caused by singleton or collapsed samples). Try to decrease the number "
+    "of components, increase reg_covar, or scale the input data."
 )
 
 
@@ -68,26 +75,27 @@ class GaussianMixture(Mixture):
         between two iterations).
     reg_covar : float
         ε, added to the diagonal of every covariance in the M-step. What is maximised is
-        Π_i Σ_k w_k N(x_i | μ_k, Σ_k) exp(−½ ε tr Σ_k⁻¹), so that the ascent stays monotone. A component
-        that nothing but ε keeps from collapsing is named: status_ "degenerate" and a warning; with
-        reg_covar=0 it is an error.
+        Π_i Σ_k w_k N(x_i | μ_k, Σ_k) exp(−½ ε tr Σ_k⁻¹), so that the ascent stays monotone. A
+        component that nothing but ε keeps from collapsing is named: status_ "degenerate" and a
+        warning; with reg_covar=0 it is an error.
     max_iter : int
         Parameter updates of the final run; 0 returns the start.
     n_init : "auto" or int
-        "auto" searches over starts (see `effort`); a number is that many starts made by `init_params`.
+        "auto" searches over starts (see `effort`); a number is that many starts made by
+        `init_params`.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}
-        Recipe of the starts where n_init is a number, and of whatever the three `*_init` leave open.
+        Recipe of the starts where n_init is a number, and of what the three `*_init` leave open.
     weights_init : array, shape (K,), optional
     means_init : array, shape (K, d), optional
     precisions_init : array, optional
-        Inverse covariances, shaped like `precisions_`. With any of the three, a single start is made
-        unless n_init is a number.
+        Inverse covariances, shaped like `precisions_`. With any of the three, a single start is
+        made unless n_init is a number.
     random_state : int, RandomState or None
     warm_start : bool
         Whether `fit` goes on from the last parameters.
     verbose : int
-        1 prints the starts and every `verbose_interval`-th iteration of the final run, once it is done; 2
-        also the gains.
+        1 prints the starts and every `verbose_interval`-th iteration of the final run, once it is
+        done; 2 also the gains.
     verbose_interval : int
     prior, fixed, effort, accelerate, n_jobs, progress
         As in `Mixture`.
@@ -97,14 +105,14 @@ class GaussianMixture(Mixture):
     weights_ : ndarray, shape (K,)
     means_ : ndarray, shape (K, d)
     covariances_, precisions_, precisions_cholesky_ : ndarray
-        Shape (K, d, d) for "full", (d, d) for "tied" and EEE, (K, d) for "diag" and its kin (EEI, VEI,
-        EVI, VVI), (K,) for "spherical" and EII. Predictions read weights_, means_ and
+        Shape (K, d, d) for "full", (d, d) for "tied" and EEE, (K, d) for "diag" and its kin (EEI,
+        VEI, EVI, VVI), (K,) for "spherical" and EII. Predictions read weights_, means_ and
         precisions_cholesky_, so that a model may also be put together by setting these.
     log_likelihood_ : float
         Σ w_i log p(x_i), nats, without the penalty, at these parameters.
     lower_bound_ : float
-        What is maximised, a row, nats: the mean log-likelihood less the penalty of reg_covar (equal to
-        it for reg_covar=0).
+        What is maximised, a row, nats: the mean log-likelihood with the penalty of reg_covar in it,
+        which makes it a lower bound (equal to the mean for reg_covar=0).
     lower_bounds_ : list of float
         The same after each iteration.
     converged_ : bool
@@ -225,7 +233,8 @@ class GaussianMixture(Mixture):
             column = int(np.argmax(small))
             warnings.warn(
                 f"column {column} has a variance of at most {half_range[column] ** 2:.2g}, below "
-                f"reg_covar={self.reg_covar:g}, which blurs it; rescale the data or lower reg_covar.",
+                f"reg_covar={self.reg_covar:g}, which blurs it; rescale the data or lower "
+                "reg_covar.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -288,13 +297,14 @@ class GaussianMixture(Mixture):
         lenient = Problem(_Lenient.of(strict), problem.blocks, problem.compute, problem.n_expect)
         result = self._attempt(lenient, given, x, weight, label)
         problem.n_expect = lenient.n_expect
-        if result.best is not None:
-            point = result.best.point
-            result.best.degeneracies = strict.degeneracies(
-                point.params, point.expectation.statistics
-            )
-            if result.best.degeneracies:
-                result.best.status = "degenerate"
+        run = result.best
+        if run is not None:
+            point = run.point
+            run.degeneracies = strict.degeneracies(point.params, point.expectation.statistics)
+            if run.degeneracies:
+                run.status = "degenerate"
+            elif run.status == "uncertified":
+                result.best = self._climb(problem, run, np.random.default_rng(0))
         return result
 
     def _attempt(
@@ -322,34 +332,33 @@ class GaussianMixture(Mixture):
 
     def _from_starts(self, problem: Problem, starts: _Starts, n: int, n_columns: int) -> Search:
         """Run n starts to their ends, then certify the best."""
-        rng = np.random.default_rng(0)
+        rng = None if isinstance(problem.model, _Lenient) else np.random.default_rng(0)
         if n == 1:
-            start = next(starts.starts(iter([rng])), None)
+            start = next(starts.starts(iter([np.random.default_rng(0)])), None)
             if start is None:
                 return Search(reasons=["the start is singular"])
-            return _single(self._climb(problem, start.params, History(), rng), start.kind)
+            run = Run(problem.at(start.params), "max_iter", History())
+            return _single(self._climb(problem, run, rng), start.kind)
         budget = Budget(0, round_size=n, short=0, continued=n)
         climb = climber(
             problem, tol=self.tol, max_iter=int(self.max_iter), accelerator=self._accelerator()
         )
         spike = _spike_rule(problem.model, n_columns)
         result = search(problem, starts, np.random.SeedSequence(0), budget, climb, spike)
-        if result.best is not None and result.best.status == "uncertified":
-            run = result.best
-            result.best = self._climb(problem, run.point.params, run.history.reopen(), rng)
+        if rng is not None and result.best is not None and result.best.status == "uncertified":
+            result.best = self._climb(problem, result.best, rng)
         return result
 
-    def _climb(
-        self, problem: Problem, params: MixtureParameters, history: History, rng: np.random.Generator
-    ) -> Run:
+    def _climb(self, problem: Problem, run: Run, certifier: np.random.Generator | None) -> Run:
+        """Go on with a run; to a certificate if there is a certifier."""
         return ascend(
             problem,
-            problem.at(params),
+            run.point,
             tol=self.tol,
             max_iter=int(self.max_iter),
             accelerator=self._accelerator(),
-            certifier=rng,
-            history=history,
+            certifier=certifier,
+            history=run.history.reopen(),
         )
 
     # -- warm start --------------------------------------------------------------------------------
@@ -358,7 +367,7 @@ class GaussianMixture(Mixture):
         return bool(self.warm_start) and hasattr(self, "converged_")
 
     def _continue_fit(self, problem: Problem, n_columns: int) -> Search:
-        """Go on from the fitted parameters; on the same rows also with what was learnt of the speed."""
+        """Go on from the fitted parameters; on the same rows with the history of the last fits."""
         k = problem.model.n_components
         if np.shape(self.means_) != (k, n_columns):
             raise ParameterError(
@@ -371,13 +380,13 @@ class GaussianMixture(Mixture):
         last = trail.objective[-1] if len(trail) else np.nan
         known = abs(point.objective - last) <= 1e-6 * max(abs(last), 1.0)
         trail = trail.reopen() if known else History()
-        before = len(trail)
+        before, few = len(trail), self.max_iter < 2 * WARM_UP  # acceleration has no time to learn
         run = ascend(
             problem,
             point,
             tol=self.tol,
             max_iter=before + int(self.max_iter),
-            accelerator=self._accelerator(),
+            accelerator=None if few else self._accelerator(),
             certifier=np.random.default_rng(0),
             history=trail,
         )
@@ -393,8 +402,10 @@ class GaussianMixture(Mixture):
 
     def _accept(self, result: Search) -> Run:
         run = result.best
-        if run is not None and run.status == "degenerate" and self.reg_covar > 0:
-            return run
+        if run is not None and run.status == "degenerate" and run.point.finite:
+            asked = self._keeps_order and len(run.history) - 1 >= self.max_iter
+            if self.reg_covar > 0 or asked:  # the user's own start, stopped where the user said
+                return run
         try:
             return super()._accept(result)
         except DegenerateComponentError as error:
@@ -453,12 +464,12 @@ class GaussianMixture(Mixture):
         if self.max_iter == 0:
             return
         message = _not_converged(self, run)
-        if run.degeneracies:
+        if run.status == "degenerate" and run.degeneracies:
             found = run.degeneracies[0]
             message = (
-                f"component {found.component} rests on reg_covar={self.reg_covar:g} alone "
-                f"({found.reason}): without it the likelihood is unbounded there. Use fewer components, "
-                'covariance_type="tied", or a prior.'
+                f"component {found.component} collapses ({found.reason}): nothing but "
+                f"reg_covar={self.reg_covar:g} holds it up, and without that the likelihood is "
+                'unbounded there. Use fewer components, covariance_type="tied", or a prior.'
             )
         warnings.warn(f"{NO_CONVERGENCE} {message}", ConvergenceWarning, stacklevel=5)
 
@@ -515,7 +526,8 @@ class GaussianMixture(Mixture):
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ParameterError(
-                f"Invalid value for 'n_samples': {n_samples!r}. It must be an integer of at least 1."
+                f"Invalid value for 'n_samples': {n_samples!r}. It must be an integer of at least "
+                "1."
             )
         rng = check_random_state(self.random_state)
         weights = np.asarray(self.weights_, float)
@@ -540,7 +552,7 @@ class GaussianMixture(Mixture):
 
 # -- starts ----------------------------------------------------------------------------------------
 class _Lenient(MixtureModel):
-    """The mixture where the search found no maximum but what reg_covar holds up: nothing is refused."""
+    """The mixture where only reg_covar holds some component up: nothing is refused."""
 
     @classmethod
     def of(cls, model: MixtureModel) -> _Lenient:
@@ -644,9 +656,7 @@ class _Starts:
             total = tree_sum(
                 [
                     family.statistics({"mean": mean}, np.asarray(block.x, float), rows)
-                    for block, rows in zip(
-                        self.problem.blocks, np.split(r, ends[:-1]), strict=True
-                    )
+                    for block, rows in zip(self.problem.blocks, np.split(r, ends[:-1]), strict=True)
                 ]
             )
             present = total.counts if total.counts.ndim == 2 else total.counts[:, None]
@@ -681,7 +691,7 @@ class _Starts:
 
 
 def _complete(x: NDArray[Any]) -> NDArray[Any]:
-    """Rows as k-means takes them: column means in place of missing cells, sizes that do not overflow."""
+    """Rows as k-means takes them: no missing cells, no sizes whose squares overflow."""
     missing = np.isnan(x)
     if missing.any():
         mean = np.where(missing, 0.0, x).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)

@@ -7,11 +7,15 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import collapsed, dirichlet_concentration, dirichlet_mean_log
+from expmax.families.solvers import (
+    collapsed,
+    dirichlet_concentration,
+    dirichlet_mean_log,
+    log_beta,
+)
 from expmax.statistics import Array
 
 __all__ = ["Beta"]
@@ -51,7 +55,7 @@ class Beta(ExponentialFamily):
         return -np.log(x[:, 0]) - np.log1p(-x[:, 0])
 
     def log_partition(self, natural: Array) -> Array:
-        return np.asarray(betaln(natural[:, 0], natural[:, 1]))
+        return log_beta(natural)
 
     def to_mean(self, natural: Array) -> Array:
         return dirichlet_mean_log(natural)

@@ -7,11 +7,15 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import collapsed, dirichlet_concentration, dirichlet_mean_log
+from expmax.families.solvers import (
+    collapsed,
+    dirichlet_concentration,
+    dirichlet_mean_log,
+    log_beta,
+)
 from expmax.statistics import Array
 
 __all__ = ["Dirichlet"]
@@ -53,8 +57,7 @@ class Dirichlet(ExponentialFamily):
         return np.asarray(-np.log(x).sum(axis=1))
 
     def log_partition(self, natural: Array) -> Array:
-        with np.errstate(invalid="ignore"):
-            return np.asarray(gammaln(natural).sum(axis=1) - gammaln(natural.sum(axis=1)))
+        return log_beta(natural)
 
     def to_mean(self, natural: Array) -> Array:
         return dirichlet_mean_log(natural)

@@ -23,6 +23,7 @@ from expmax.families.solvers import (
     expected_over_counts,
     log1p_minus,
     log_rising_excess,
+    log_rising_over_factorial,
 )
 from expmax.statistics import Additive, Array
 
@@ -90,10 +91,12 @@ class NegativeBinomial(Family):
         values, rows, present = _distinct(x, memo)
         column = values[:, None]
         with np.errstate(all="ignore"):
-            turn = np.where(np.isinf(size), mean, (column + size) * np.log1p(mean / size))
-            out = xlogy(column, mean) - turn
-            out += log_rising_excess(size, column) - gammaln(column + 1)
-        return np.where(present[:, None], out[rows], 0.0)
+            small = log_rising_over_factorial(size, column)
+            small += _log_clustered(mean, size, 1.0, column)
+            large = log_rising_excess(size, column) - gammaln(column + 1)
+            large += _log_near_poisson(mean, size, 1.0, column)
+            log_p = np.where(size <= mean, small, large)
+        return np.where(present[:, None], log_p[rows], 0.0)
 
     def statistics(
         self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
@@ -102,13 +105,14 @@ class NegativeBinomial(Family):
         weight = _sum_by_value(rows, responsibilities * present[:, None], len(values))
         with np.errstate(all="ignore"):
             nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
-        excess = log_rising_excess(nodes, values[:, None, None])
+        anchor = Anchor(nodes, parameters["mean"])
+        apart = ~_clustered(anchor)  # where x! is kept out of the values
         return LocalStatistics(
             counts=weight.sum(axis=0),
             sums=values @ weight,
-            log_base=float(-gammaln(values + 1) @ weight.sum(axis=1)),
-            values=np.einsum("uk,ukj->kj", weight, excess),
-            anchor=Anchor(nodes, np.ones(len(nodes))),
+            log_base=float(-gammaln(values + 1) @ weight[:, apart].sum(axis=1)),
+            values=np.einsum("uk,ukj->kj", weight, _rising(anchor, values[:, None, None])),
+            anchor=anchor,
         )
 
     def expected_log_density(self, parameters: Parameters, statistics: Any) -> float:
@@ -116,35 +120,42 @@ class NegativeBinomial(Family):
         used = statistics.counts > 0
         counts, sums = statistics.counts[used], statistics.sums[used]
         mean, size = parameters["mean"][used], parameters["size"][used]
-        s = _coordinate(size, statistics.anchor.nodes[used])
+        anchor = statistics.anchor
+        s = _coordinate(size, anchor.nodes[used])
         with np.errstate(all="ignore"):
-            each = xlogy(sums, mean) - (sums + counts * size) * np.log1p(mean / size)
-            each += Interpolant(statistics.values[used])(s)
+            each = np.where(
+                _clustered(anchor)[used],
+                _log_clustered(mean, size, counts, sums),
+                _log_near_poisson(mean, size, counts, sums),
+            )
+        each += Interpolant(statistics.values[used])(s)
         return float(each.sum() + statistics.log_base)
 
     def maximize(self, statistics: Any, parameters: Parameters | None) -> Parameters:
         """Mean in closed form, log size by Newton on the profile within the nodes."""
         with np.errstate(all="ignore"):
             mean = statistics.sums / statistics.counts
-            excess = Interpolant(statistics.values / statistics.counts[:, None])
+            rising = Interpolant(statistics.values / statistics.counts[:, None])
         current = statistics.anchor.nodes[:, HALF]
+        clustered = _clustered(statistics.anchor)
 
         def profile(s: Array) -> Array:
             size = current * np.exp(STEP * s)
             with np.errstate(all="ignore"):
-                return (
-                    excess(s)
-                    - mean
-                    - size * log1p_minus(mean / size)
-                    - mean * np.log1p(mean / size)
+                small = _log_clustered(mean, size, 1.0, mean)
+                return rising(s) + np.where(
+                    clustered, small, _log_near_poisson(mean, size, 1.0, mean)
                 )
 
         def slope(s: Array) -> tuple[Array, Array]:
             size = current * np.exp(STEP * s)
             u = mean / size
-            lost = log1p_minus(u)
-            first = excess(s, 1) - STEP * size * lost
-            return first, excess(s, 2) - STEP**2 * size * (lost + u * u / (1 + u))
+            lost = np.where(clustered, np.log1p(u), log1p_minus(u))
+            bend = np.where(clustered, -u, u * u) / (1 + u)
+            return (
+                rising(s, 1) - STEP * size * lost,
+                rising(s, 2) - STEP**2 * size * (lost + bend),
+            )
 
         with np.errstate(all="ignore"):
             room = np.log(LARGEST_SIZE / current) / STEP
@@ -176,8 +187,10 @@ class NegativeBinomial(Family):
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> Additive:
         """Expectations summed over the counts, at nodes around the parameters given."""
         nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
-        excess = [
-            _expectation(parameters, k, lambda x, k=k: log_rising_excess(nodes[k], x[:, None]))
+        anchor = Anchor(nodes, parameters["mean"])
+        apart = ~_clustered(anchor)
+        rising = [
+            _expectation(parameters, k, lambda x, k=k: _rising(anchor, x[:, None, None])[:, k])
             for k in range(len(nodes))
         ]
         log_factorial = [
@@ -186,9 +199,9 @@ class NegativeBinomial(Family):
         return LocalStatistics(
             counts=count,
             sums=count * parameters["mean"],
-            log_base=-float(count @ np.array(log_factorial)),
-            values=count[:, None] * np.stack(excess),
-            anchor=Anchor(nodes, np.ones(len(nodes))),
+            log_base=-float((count * apart) @ np.array(log_factorial)),
+            values=count[:, None] * np.stack(rising),
+            anchor=anchor,
         )
 
     def location(self, parameters: Parameters) -> Array:
@@ -251,6 +264,37 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
 
     def n_parameters(self, parameters: Parameters) -> int:
         return parameters["mean"].size
+
+
+# Two arrangements of log p, in each of which nothing large cancels. With c ≤ m ("clustered"):
+#   log[Γ(x + c)/(Γ(c) x!)] − c log(1 + m/c) − x log(1 + c/m);
+# with c > m (near Poisson), where c log(1 + m/c) tends to m and the rising factorial over cˣ to 1:
+#   log[Γ(x + c)/(Γ(c) cˣ)] − log x! + x log m − (x + c) log(1 + m/c).
+
+
+def _log_clustered(mean: Array, size: Array, count: Any, total: Array) -> Array:
+    """−N c log(1 + m/c) − Σx log(1 + c/m)."""
+    return -count * size * np.log1p(mean / size) - total * np.log1p(size / mean)
+
+
+def _log_near_poisson(mean: Array, size: Array, count: Any, total: Array) -> Array:
+    """Σx log m − (Σx + N c) log(1 + m/c)."""
+    turn = (total + count * size) * np.log1p(mean / size)
+    return np.asarray(xlogy(total, mean) - np.where(np.isinf(size), count * mean, turn))
+
+
+def _clustered(anchor: Anchor) -> NDArray[np.bool_]:
+    """Whether the local statistics of a component are of the first arrangement."""
+    return np.asarray(anchor.nodes[:, HALF] <= anchor.unit)
+
+
+def _rising(anchor: Anchor, x: Array) -> Array:
+    """What the local statistics sum at each node, for x of shape (n, 1, 1): shape (n, K, 15)."""
+    clustered = _clustered(anchor)
+    out = np.empty((len(x), *anchor.nodes.shape))
+    out[:, clustered] = log_rising_over_factorial(anchor.nodes[clustered], x)
+    out[:, ~clustered] = log_rising_excess(anchor.nodes[~clustered], x)
+    return out
 
 
 def _distinct(x: Array, memo: Memo) -> tuple[Array, NDArray[np.intp], NDArray[np.bool_]]:

@@ -33,10 +33,12 @@ __all__ = [
     "expected_over_counts",
     "gamma_shape",
     "log1p_minus",
+    "log_beta",
     "log_bessel_i",
     "log_choose",
     "log_minus_digamma",
     "log_rising_excess",
+    "log_rising_over_factorial",
     "newton",
     "scaled_exp1",
 ]
@@ -303,6 +305,22 @@ def log_rising_excess(size: Array, x: Array) -> Array:
         stirling = size * log1p_minus(u) + (x - 0.5) * np.log1p(u)
         stirling = stirling + _stirling_remainder(size + x) - _stirling_remainder(size)
     return np.where(size < 16, direct, np.where(np.isinf(size), 0.0, stirling))
+
+
+def log_beta(alpha: Array) -> Array:
+    """Σ_j log Γ(α_j) − log Γ(Σα) along the last axis; the largest α_j does not cancel against Σα."""
+    with np.errstate(all="ignore"):
+        largest = alpha.max(axis=-1)
+        ordered = np.sort(alpha, axis=-1)[..., :-1]
+        rest = ordered.sum(axis=-1)
+        rising = log_rising_excess(largest, rest) + rest * np.log(largest)
+        return np.asarray(gammaln(ordered).sum(axis=-1) - rising)
+
+
+def log_rising_over_factorial(size: Array, x: Array) -> Array:
+    """log[Γ(x + c)/(Γ(c) x!)], accurate for x ≫ c, where log Γ(x + c) and log x! cancel."""
+    size, x = np.broadcast_arrays(size, x)
+    return -np.log(x + size) - log_beta(np.stack([x + 1, size], axis=-1))
 
 
 def log_choose(n: float, x: Array) -> Array:

@@ -219,7 +219,7 @@ def expect_linear(
 
 
 def maximize_full(counts: Array, reference: Array, first: Array, second: Array) -> FullCovariances:
-    """M-step of full covariances from moments about a reference: the first five of GaussianSums.
+    """M-step of full covariances from moments about a reference: the first four of GaussianSums.
 
     covariance_k = second_k / counts_k - e e' with e = first_k / counts_k, mean_k = reference_k + e.
 
@@ -232,7 +232,17 @@ def maximize_full(counts: Array, reference: Array, first: Array, second: Array) 
     K, d = first.shape
     means, covariances, P = np.empty((K, d)), np.empty((K, d, d)), np.empty((K, d, d))
     log_det, ok = np.empty(K), np.empty(K, np.bool_)
-    kernels_mstep.maximize(counts, reference, first, second, means, covariances, P, log_det, ok)
+    kernels_mstep.maximize(
+        ready(counts, FLOAT),
+        ready(reference, FLOAT),
+        ready(first, FLOAT),
+        ready(second, FLOAT),
+        means,
+        covariances,
+        P,
+        log_det,
+        ok,
+    )
     return FullCovariances(means, covariances, P, log_det, ok)
 
 

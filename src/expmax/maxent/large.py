@@ -24,7 +24,7 @@ def lbfgs(
 ) -> Path:
     """Minimise the dual without its Hessian; arguments and outcome as of `newton`.
 
-    The variances of `penalty` must be diagonal or absent. Intervals split λ into two non-negative
+    The variances of `penalty` must be a diagonal or absent. Intervals split λ into two non-negative
     parts, for which L-BFGS-B has bounds.
 
     References
@@ -109,10 +109,10 @@ def _step(
     product, diagonal = dual.curvature(natural, at)
     variance = penalty.variance
     if variance is not None:
-        diagonal = diagonal + variance.diagonal()
+        diagonal = diagonal + variance
 
     def apply(v: Array) -> Array:
-        full = product(v) if variance is None else product(v) + variance @ v
+        full = product(v) if variance is None else product(v) + penalty.pull(v)
         return np.where(free, full, 0.0)
 
     inverse = np.where(diagonal > 0, 1.0 / np.where(diagonal > 0, diagonal, 1.0), 1.0)

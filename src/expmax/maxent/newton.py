@@ -27,7 +27,7 @@ class Penalty:
     """Σ_j h_j |λ_j| + ½ λᵀPλ."""
 
     halfwidth: Array  # h, shape (k,)
-    variance: Array | None  # P, shape (k, k)
+    variance: Array | None  # P, shape (k, k), or its diagonal, shape (k,)
 
     @property
     def smooth(self) -> bool:
@@ -38,12 +38,20 @@ class Penalty:
         """The penalty, nats."""
         value = float(self.halfwidth @ np.abs(natural))
         if self.variance is not None:
-            value += 0.5 * float(natural @ self.variance @ natural)
+            value += 0.5 * float(natural @ self.pull(natural))
         return value
+
+    def pull(self, natural: Array) -> Array:
+        """Pλ."""
+        if self.variance is None:
+            return np.zeros_like(natural)
+        if self.variance.ndim == 1:
+            return self.variance * natural
+        return np.asarray(self.variance @ natural)
 
     def gradient(self, natural: Array, of_dual: Array) -> Array:
         """Gradient of the smooth part: ∇V + Pλ."""
-        return of_dual if self.variance is None else of_dual + self.variance @ natural
+        return of_dual if self.variance is None else of_dual + self.pull(natural)
 
     def residual(self, natural: Array, gradient: Array) -> Array:
         """The smallest subgradient, which is zero at the minimum."""
@@ -185,7 +193,10 @@ def _descend(
 def _direction(natural: Array, gradient: Array, at: DualValue, penalty: Penalty) -> Array:
     """argmin over d of gradient·d + ½ dᵀHd + Σ h |λ + d|."""
     assert at.hessian is not None
-    hessian = at.hessian if penalty.variance is None else at.hessian + penalty.variance
+    hessian = at.hessian
+    if penalty.variance is not None:
+        ridge = penalty.variance
+        hessian = hessian + (np.diag(ridge) if ridge.ndim == 1 else ridge)
     if penalty.smooth:
         return -_solve(hessian, gradient)
     target = _lasso(natural, gradient, hessian, penalty.halfwidth)

@@ -1,0 +1,317 @@
+"""A moment problem over finitely many points, from presolve to proof.
+
+What single constraints decide is settled first (a Δ at the end of its feature's range leaves only the
+points there), then rank, then the dual is minimised. Where λ runs off, linear programs tell an infeasible
+problem, which is an error with its proof, from one on the boundary, which is solved on its face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
+
+from expmax.errors import InfeasibleMomentsError
+from expmax.maxent.dual import Dual, Reducer
+from expmax.maxent.feasibility import Separation, conflicting, possible_points, separate
+from expmax.maxent.large import MANY, lbfgs
+from expmax.maxent.moments import Moments
+from expmax.maxent.newton import Path, newton
+from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
+from expmax.statistics import Array
+
+__all__ = ["Solution", "feature_range", "solve_points"]
+
+ROUNDING = 16 * np.finfo(float).eps
+LP_SIZE = 20_000_000  # non-zeros up to which linear programs are tried
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The distribution of maximum entropy on given points."""
+
+    natural: Array  # λ, (m,); 0 for redundant constraints
+    log_partition: float  # A(λ) = log Σ b exp(λ·f) over the points of positive probability, nats
+    log_density: Array  # log p_i, (n,); −∞ where the probability is zero
+    mean: Array  # E[f], (m,)
+    gap: float  # primal less dual objective, nats
+    status: Literal["solved", "boundary", "max_iter"]
+    redundant: NDArray[np.intp]  # constraints that follow from the others
+    n_iter: int
+
+
+def solve_points(
+    features: Any,
+    log_base: Array,
+    moments: Moments,
+    *,
+    start: Array | None = None,
+    method: str = "auto",
+    max_iter: int = 200,
+    compute: Reducer | None = None,
+) -> Solution:
+    """Maximum entropy over finitely many points.
+
+    Parameters
+    ----------
+    features : ndarray or CSR matrix, shape (n, m)
+        f(x_i).
+    log_base : ndarray, shape (n,)
+        log b_i, nats; −∞ leaves a point out.
+    moments : Moments
+    start : ndarray, shape (m,), optional
+        λ to start from.
+    method : {"auto", "newton", "lbfgs"}
+        "auto" forms the Hessian up to a thousand features.
+    max_iter : int
+    compute : Reducer, optional
+
+    Raises
+    ------
+    InfeasibleMomentsError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax.maxent.moments import read_moments
+    >>> faces = np.arange(1.0, 7.0)[:, None]
+    >>> found = solve_points(faces, np.zeros(6), read_moments([4.5], ["mean"]))
+    >>> found.natural
+    array([0.37104894])
+    """
+    features = csr_array(features) if issparse(features) else np.asarray(features, float)
+    active = np.isfinite(log_base)
+    if not active.all():
+        low, high = feature_range(features[active])
+        moments = moments.within(low, high)
+    else:
+        moments = moments.within(*feature_range(features))
+    boundary, n_iter = False, 0
+    while True:
+        face = tighten(features, moments, active)
+        boundary, active = boundary or face.sum() < active.sum(), face
+        part = features if active.all() else features[np.flatnonzero(active)]
+        reduced = reduce_features(part, moments)
+        if isinstance(reduced, Contradiction):
+            refuse(reduced.direction, moments, "these features depend on each other linearly")
+        dual = Dual(reduced.features, log_base[active], reduced.centre, compute)
+        path = _minimise(dual, reduced, start, method, max_iter)
+        n_iter += path.n_iter
+        if path.outcome == "solved":
+            break
+        possible = _possible(dual, reduced, moments, path)
+        if possible is None or possible.all():
+            break
+        active = active.copy()
+        active[np.flatnonzero(active)[~possible]] = False
+        boundary = True
+    small = _residual(reduced, path) <= 1e-9
+    status: Literal["solved", "boundary", "max_iter"] = "max_iter"
+    if path.outcome == "solved" or (path.outcome == "edge" and small):
+        status = "boundary" if boundary else "solved"
+    return _solution(features, log_base, moments, active, reduced, dual, path, status, n_iter)
+
+
+def feature_range(features: Any) -> tuple[Array, Array]:
+    """Smallest and largest value of each feature."""
+    low, high = features.min(axis=0), features.max(axis=0)
+    if issparse(features):
+        low, high = low.toarray(), high.toarray()
+    return np.asarray(low, float).ravel(), np.asarray(high, float).ravel()
+
+
+def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The points that single constraints leave possible.
+
+    Raises
+    ------
+    InfeasibleMomentsError
+        A moment lies outside the range of its feature.
+    """
+    hard = np.flatnonzero(moments.tolerance == 0)
+    active = active.copy()
+    while len(hard):
+        rows = features if active.all() else features[np.flatnonzero(active)]
+        low, high = feature_range(rows)
+        slack = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        for j in hard:
+            if moments.lower[j] > high[j] + slack[j] or moments.upper[j] < low[j] - slack[j]:
+                _refuse_range(j, moments, low[j], high[j], bool(active.all()))
+        at_top = moments.lower[hard] >= (high - slack)[hard]
+        at_bottom = moments.upper[hard] <= (low + slack)[hard]
+        loose = (high - low)[hard] > 2 * slack[hard]
+        stop = hard[(at_top | at_bottom) & loose]
+        if not len(stop):
+            break
+        columns = rows[:, stop]
+        values = columns.toarray() if issparse(columns) else columns
+        edge = np.where(moments.lower[stop] >= (high - slack)[stop], high[stop], low[stop])
+        keep = (np.abs(values - edge) <= slack[stop]).all(axis=1)
+        if not keep.any():
+            _refuse_jointly(rows, moments)
+        active[np.flatnonzero(active)[~keep]] = False
+    return active
+
+
+def _minimise(
+    dual: Dual, reduced: Reduced, start: Array | None, method: str, max_iter: int
+) -> Path:
+    first = np.zeros(dual.dim) if start is None else reduced.solver(start)
+    large = method == "lbfgs" or (method == "auto" and dual.dim > MANY)
+    if large and (reduced.penalty.variance is None or reduced.penalty.variance.ndim == 1):
+        return lbfgs(dual, reduced.penalty, first, max_iter=max_iter)
+    return newton(dual, reduced.penalty, first, max_iter=max_iter)
+
+
+def _residual(reduced: Reduced, path: Path) -> float:
+    gradient = reduced.penalty.gradient(path.natural, path.at.gradient)
+    return float(np.abs(reduced.penalty.residual(path.natural, gradient)).max(initial=0.0))
+
+
+# -- where λ runs off ------------------------------------------------------------------------------
+def _possible(
+    dual: Dual, reduced: Reduced, moments: Moments, path: Path
+) -> NDArray[np.bool_] | None:
+    """Which points can have positive probability; None where that is not known."""
+    if reduced.penalty.variance is not None:
+        return None
+    features, centre, half = reduced.features, reduced.centre, reduced.penalty.halfwidth
+    size = features.nnz if issparse(features) else features.size
+    if size > LP_SIZE:
+        if path.outcome == "separated":
+            refuse(reduced.natural(path.natural, len(moments)), moments)
+        return None
+    rows, inverse = _distinct(features)
+    found = separate(rows, half, centre)
+    if found is not None:
+        live, proof = _shortest(rows, half, found, centre, reduced)
+        refuse(_as_given(proof, live, reduced, len(moments)), moments)
+    if path.outcome == "separated":
+        refuse(reduced.natural(path.natural, len(moments)), moments)
+    possible = possible_points(rows, half, centre)
+    return None if possible is None else possible[inverse]
+
+
+def _distinct(features: Any) -> tuple[Any, NDArray[np.intp]]:
+    """Equal points share their fate."""
+    if issparse(features):
+        return features, np.arange(features.shape[0])
+    rows, inverse = np.unique(features, axis=0, return_inverse=True)
+    return rows, np.asarray(inverse).ravel()
+
+
+def _shortest(
+    rows: Any, half: Array, found: Separation, centre: Array | None, reduced: Reduced
+) -> tuple[NDArray[np.intp], Separation]:
+    """The shortest list of constraints in conflict; rotated features are turned back first."""
+    if reduced.rotation is None:
+        return conflicting(rows, half, found, centre)
+    plain = rows @ reduced.rotation
+    again = separate(plain, half)
+    if again is None:
+        turned = np.linalg.solve(reduced.rotation, found.direction)
+        return np.arange(len(turned)), Separation(turned, found.margin)
+    return conflicting(plain, half, again)
+
+
+def _as_given(proof: Separation, live: NDArray[np.intp], reduced: Reduced, m: int) -> Array:
+    out = np.zeros(m)
+    out[reduced.kept[live]] = proof.direction / reduced.scale[live]
+    return out
+
+
+# -- refusals --------------------------------------------------------------------------------------
+def refuse(direction: Array, moments: Moments, because: str = "") -> NoReturn:
+    """Raise the error of a separating direction, the constraints named by its non-zeros."""
+    direction = direction / np.abs(direction).max()
+    names = [moments.names[j] for j in np.flatnonzero(direction)]
+    shown = ", ".join(repr(name) for name in names[:8]) + (", …" if len(names) > 8 else "")
+    reason = f" ({because})" if because else ""
+    several = f"the constraints {shown} cannot hold together{reason}"
+    single = f"no distribution on the support meets the constraint {shown}"
+    raise InfeasibleMomentsError(
+        f"{single if len(names) == 1 else several}: along the direction attached to this error every "
+        "point of the support lies on the wrong side. Correct one of them, or give it an interval "
+        "or a tolerance.",
+        direction=direction,
+        conflicts=names,
+    )
+
+
+def _refuse_range(j: int, moments: Moments, low: float, high: float, whole: bool) -> NoReturn:
+    direction = np.zeros(len(moments))
+    direction[j] = 1.0 if moments.lower[j] > high else -1.0
+    name = moments.names[j]
+    asked = moments.lower[j] if moments.lower[j] > high else moments.upper[j]
+    where = "on the support" if whole else "on the points that the other constraints leave possible"
+    raise InfeasibleMomentsError(
+        f"the constraint {name!r} asks E[{name}] = {asked:.10g}, outside the range [{low:.10g}, "
+        f"{high:.10g}] of the feature {where}; correct it, or give it a tolerance.",
+        direction=direction,
+        conflicts=[name],
+    )
+
+
+def _refuse_jointly(rows: Any, moments: Moments) -> NoReturn:
+    """Constraints that each leave points but none in common."""
+    reduced = reduce_features(rows, moments)
+    if isinstance(reduced, Contradiction):
+        refuse(reduced.direction, moments)
+    distinct, _ = _distinct(reduced.features)
+    half = reduced.penalty.halfwidth
+    found = separate(distinct, half, reduced.centre)
+    if found is None:
+        raise InfeasibleMomentsError(
+            "no point of the support is left possible by all constraints; correct one of them, or "
+            "give it an interval or a tolerance.",
+            direction=np.zeros(len(moments)),
+            conflicts=list(moments.names),
+        )
+    live, proof = _shortest(distinct, half, found, reduced.centre, reduced)
+    refuse(_as_given(proof, live, reduced, len(moments)), moments)
+
+
+# -- the answer ------------------------------------------------------------------------------------
+def _solution(
+    features: Any,
+    log_base: Array,
+    moments: Moments,
+    active: NDArray[np.bool_],
+    reduced: Reduced,
+    dual: Dual,
+    path: Path,
+    status: Literal["solved", "boundary", "max_iter"],
+    n_iter: int,
+) -> Solution:
+    m = len(moments)
+    natural = reduced.natural(path.natural, m)
+    log_density = np.full(features.shape[0], -np.inf)
+    log_density[active] = dual.log_density(path.natural, path.at.value)
+    mean = np.asarray(features.T @ np.exp(log_density), float)
+    middle = 0.5 * (moments.lower + moments.upper)
+    penalty = reduced.penalty
+    gap = float(path.natural @ penalty.gradient(path.natural, path.at.gradient))
+    gap += float(penalty.halfwidth @ np.abs(path.natural))
+    return Solution(
+        natural,
+        path.at.value + float(natural @ middle),
+        log_density,
+        mean,
+        abs(gap),
+        status,
+        _redundant(reduced, moments),
+        n_iter,
+    )
+
+
+def _redundant(reduced: Reduced, moments: Moments) -> NDArray[np.intp]:
+    return np.array([j for j in reduced.redundant if moments.exact[j]], dtype=np.intp)
+
+
+def names_of(index: NDArray[np.intp], moments: Moments) -> Sequence[str]:
+    """Names of some constraints."""
+    return [moments.names[j] for j in index]
