@@ -1,4 +1,4 @@
-"""Model files: what is loaded answers as what was saved, bit for bit; bad files are refused by name."""
+"""Model files: what is loaded answers as what was saved, bit for bit; bad files are refused."""
 
 from __future__ import annotations
 

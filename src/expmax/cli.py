@@ -26,17 +26,19 @@ examples:
 """
 
 FAMILIES = """\
-families chosen by --family auto (the default), column by column:
-  text, true/false                      Categorical
-  0 and 1                               Bernoulli
-  whole numbers from 0 up whose mean is within 4 standard deviations of 0, with a
-    variance of 1/2 to 50 times the mean: counts       Poisson
-  other whole numbers, at most 7 different ones, each 5 times on average: codes
-                                        Categorical
-  all other numbers: measurements       one joint Gaussian; diagonal where cells
-                                        are missing and no --covariance is given
-  left out, unless named in --columns: a column with one value only, names (a
-    different text in nearly every row), whole numbers that count the rows
+families that --family auto (the default) chooses, column by column:
+  text, true/false    Categorical
+  0 and 1             Bernoulli
+  counts              Poisson: whole numbers from 0 up whose mean is within 4
+                      standard deviations of 0, with a variance of 1/2 to 20
+                      times the mean
+  codes               Categorical: other whole numbers, at most 7 different
+                      ones, each 5 times on average
+  measurements        Gaussian: all other numbers, in one joint Gaussian;
+                      diagonal where cells are missing, without --covariance
+  left out            a column of one value only; names (another text in nearly
+                      every row); whole numbers that count the rows. Name them
+                      in --columns to keep them
 
 Rows, columns and components count from 0. The JSON of --json has null for a
 number that does not exist and "inf", "-inf" for infinite ones.

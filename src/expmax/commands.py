@@ -249,7 +249,7 @@ def show(arguments: Namespace) -> None:
     """Print a saved model."""
     estimator = load(arguments.model)
     if arguments.json:
-        _print_json("model", describe(estimator))
+        _print_json("show", describe(estimator))
         return
     _print(estimator.summary())
     if arguments.history:

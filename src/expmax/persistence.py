@@ -142,7 +142,9 @@ def from_document(document: Any, source: str = "the document") -> Any:
         fitted = {name: decode(value) for name, value in document["fitted"].items()}
         if document["model"] is not None:
             private = {name: decode(document[key]) for key, name in PRIVATE.items()}
-            vars(estimator).update(private | {name: fitted[name] for name in NEEDED} | fitted)
+            for name in NEEDED:
+                _ = fitted[name]  # a KeyError names what is not there
+            vars(estimator).update(private | fitted)
             estimator._publish()
         vars(estimator).update(fitted)
     except DAMAGED as error:

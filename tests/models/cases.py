@@ -37,6 +37,7 @@ class Case:
     closed_form: bool = True  # the M-step of complete data is the maximum: no iteration
     exact: float = 1e-12  # to which two orders of summation agree on one step, relative
     own_latent: bool = False  # the family has latent variables beside the component
+    blur: float = 0.4  # share of noise in the responsibilities that the first step starts from
 
     @property
     def k(self) -> int:
@@ -72,12 +73,12 @@ class Case:
 
     @cached_property
     def params(self) -> MixtureParameters:
-        """Not a maximum of anything: clusters half blurred, unequal weights."""
+        """Not a maximum of anything: blurred clusters, unequal weights."""
         rng = np.random.default_rng(3)
         soft = rng.dirichlet(np.ones(self.k), len(self.x))
         hard = np.eye(self.k)[self.truth]
-        r = (0.4 * soft + 0.6 * hard) * rng.uniform(0.5, 1.5, self.k)
-        params = initial_parameters(self.model, self.block(False), r)
+        r = (self.blur * soft + (1 - self.blur) * hard) * rng.uniform(0.5, 1.5, self.k)
+        params = initial_parameters(replace(self.model, marginal=None), self.block(False), r)
         assert params is not None
         return params
 

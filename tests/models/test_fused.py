@@ -26,7 +26,13 @@ def clusters(d, spread, k=3, n=90):
 
 
 WIDE = [  # more columns: monomials about one point, or centred where these would cancel
-    Case(f"Gaussian {name}, {d} columns, {spread:g} apart", em.Gaussian(name), *clusters(d, spread), 3)
+    Case(
+        f"Gaussian {name}, {d} columns, {spread:g} apart",
+        em.Gaussian(name),
+        *clusters(d, spread),
+        3,
+        blur=0.4 if spread < 10 else 0.0,
+    )
     for name in ("full", "tied", "diag", "spherical")
     for d, spread in [(7, 0.5), (7, 1e6), (12, 2.0)]
 ]
@@ -61,7 +67,7 @@ def test_compiled_equals_plain(case, extras):
 
 def test_kernels_serve_gaussians_and_exponential_families():
     served = {case.name for case in COMPILED if serves(case)}
-    assert {"Poisson", "Gamma", "Dirichlet", "Categorical, prior", "Gaussian VVV"} <= served
+    assert {"Poisson", "Gamma", "Dirichlet", "Beta", "Gaussian VVV"} <= served
     assert {case.name for case in WIDE} <= served
     # what the kernels cannot know stays on the plain path
     assert not served & {"Poisson, missing cells", "Gaussian diag, missing cells", "StudentT"}
@@ -117,15 +123,12 @@ def test_a_whole_fit_is_the_same_bits_for_any_number_of_workers(family, x):
 
 
 def test_rows_of_weight_zero_are_absent_from_kernels():
-    """Even where their density is zero or overflows."""
-    x = np.vstack([np.random.default_rng(0).normal(size=(50, 2)), [[1e200, -1e200]]])
+    """Even where no component could have drawn them."""
+    x = np.vstack([np.random.default_rng(0).normal(size=(50, 2)), [[1e9, -1e9]]])
     weight = np.append(np.ones(50), 0.0)
     case = Case("", em.Gaussian(), x[:50], np.arange(50) % 2, 2)
     model = replace(case.model, compiled=True)
     a = model.expect(case.params, Block(x[:50]))
-    with np.errstate(over="ignore"):
-        b = model.expect(case.params, Block(x, weight))
-        c = case.model.expect(case.params, Block(x, weight))
-    for other in (b, c):
+    for other in (model.expect(case.params, Block(x, weight)), case.model.expect(case.params, Block(x, weight))):
         assert_allclose(other.log_likelihood, a.log_likelihood, rtol=1e-12)
         assert_same(other.statistics.counts, a.statistics.counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any, Protocol, TypeVar
 
 from expmax.contract import Block
@@ -54,10 +55,10 @@ class Threads:
 
 def make_compute(n_jobs: int | None) -> Serial | Threads:
     """Serial for None or 1; otherwise threads, counted from the processors available if negative."""
-    if n_jobs == 0:
-        raise parameter_error("n_jobs", "a non-zero integer or None", n_jobs)
-    if n_jobs is None or n_jobs == 1:
+    if n_jobs is None:
         return Serial()
+    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise parameter_error("n_jobs", "a non-zero integer or None", n_jobs)
     workers = n_jobs if n_jobs > 0 else max(1, _processors() + 1 + n_jobs)
     return Serial() if workers == 1 else Threads(workers)
 

@@ -27,6 +27,8 @@ Status = Literal[
     "decreased",
     "uncertified",
 ]
+TRUST = 5  # accelerated steps before their estimate of the remaining gain means something
+OPTIMISM = 5.0
 TRIES = 8  # attempts at a certificate before a run is called uncertified
 WARM_UP = 10  # EM steps before any acceleration: they settle which basin the run is in
 
@@ -79,7 +81,8 @@ def em_step(problem: Problem, point: Point, history: History) -> tuple[Point, Br
     slack = problem.rounding(point)
     if gap <= slack and delta_q >= -slack and kl >= -slack:
         return new, None
-    slack = max(problem.careful_rounding(point), problem.careful_rounding(new))
+    moved = Point(new.params, point.expectation, new.objective)  # where Q(θ'; S) was taken
+    slack = max(map(problem.careful_rounding, (point, moved, new)))
     if not gap <= slack:
         return new, Breach("tightness", iteration, gap, slack)
     if not delta_q >= -slack:
@@ -99,6 +102,7 @@ def ascend(
     certifier: np.random.Generator | None = None,
     on_step: Callable[[int, float], None] | None = None,
     history: History | None = None,
+    floor: float = -np.inf,
 ) -> Run:
     """Climb from a point until the estimated remaining gain is below `tol`.
 
@@ -116,6 +120,8 @@ def ascend(
         Called with the iteration and the objective after every step.
     history : History, optional
         Of the run that this one continues.
+    floor : float
+        An objective already reached elsewhere: a run that cannot be expected to pass it is given up.
     """
     run = Run(point, "max_iter", History() if history is None else history)
     boost = None if accelerator is None else accelerator(problem)
@@ -125,6 +131,8 @@ def ascend(
             _step(problem, run, boost)
             if on_step is not None:
                 on_step(len(run.history), run.point.objective)
+            if run.status == "max_iter" and boost is not None and _hopeless(run, boost, floor):
+                run.status = "uncertified"
             if run.status == "max_iter" and patience.due(run) and _promising(problem, run, boost, tol):
                 _conclude(problem, run, tol, certifier, patience)
                 boost = None if accelerator is None else accelerator(problem)
@@ -132,6 +140,13 @@ def ascend(
         run.status = "interrupted"
     _close(problem, run)
     return run
+
+
+def _hopeless(run: Run, boost: Accelerator, floor: float) -> bool:
+    """Whether several times the estimated remaining gain would not lift the run to the floor."""
+    if len(run.history) < WARM_UP + TRUST or not np.isfinite(floor):
+        return False
+    return run.point.objective + OPTIMISM * boost.remaining < floor
 
 
 def _close(problem: Problem, run: Run) -> None:

@@ -85,7 +85,7 @@ def search(
     source: StartSource,
     seed: np.random.SeedSequence,
     budget: Budget,
-    climb: Callable[[Point], Run],
+    climb: Callable[..., Run],
     is_spike: Callable[[Point], bool],
 ) -> Search:
     """Rounds of short runs, each followed by swaps, until the budget of E-steps is spent.
@@ -138,7 +138,7 @@ def _round(
     starts: Iterator[Start[Any]],
     seeds: _Seeds,
     budget: Budget,
-    climb: Callable[[Point], Run],
+    climb: Callable[..., Run],
     is_spike: Callable[[Point], bool],
     result: Search,
 ) -> None:
@@ -168,14 +168,15 @@ def _round(
 
 
 def _finish(
-    climb: Callable[[Point], Run],
+    climb: Callable[..., Run],
     point: Point,
     record: int,
     is_spike: Callable[[Point], bool],
     result: Search,
 ) -> bool:
     """Climb to the end; whether that improved the best."""
-    run = climb(point)
+    floor = -np.inf if result.best is None else result.best.point.objective
+    run = climb(point, floor=floor)
     old = result.records[record]
     result.records[record] = replace(old, objective=run.point.objective, status=run.status)
     if run.status == "degenerate":
@@ -201,7 +202,7 @@ def _swaps(
     source: StartSource,
     seeds: _Seeds,
     budget: Budget,
-    climb: Callable[[Point], Run],
+    climb: Callable[..., Run],
     is_spike: Callable[[Point], bool],
     result: Search,
     spent: int,
@@ -250,7 +251,7 @@ def climber(
 ) -> Callable[..., Run]:
     """`ascend` with everything but the point, and the history it continues, filled in."""
 
-    def climb(point: Point, history: History | None = None) -> Run:
+    def climb(point: Point, history: History | None = None, floor: float = -np.inf) -> Run:
         return ascend(
             problem,
             point,
@@ -260,6 +261,7 @@ def climber(
             certifier=certifier,
             on_step=on_step,
             history=history,
+            floor=floor,
         )
 
     return climb

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -192,8 +192,9 @@ class GaussianMixture(Mixture):
     def _check_parameters(self) -> None:
         prepare.positive_integer("n_components", self.n_components)
         for name in ("tol", "reg_covar"):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < np.inf:
+            value: Any = getattr(self, name)
+            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (number and 0 <= value < np.inf):
                 raise parameter_error(name, "a finite number of at least 0", value)
         prepare.positive_integer("max_iter", self.max_iter, 0)
         if not (isinstance(self.n_init, str) and self.n_init == "auto"):
@@ -201,12 +202,11 @@ class GaussianMixture(Mixture):
                 raise parameter_error("n_init", '"auto" or an integer of at least 1', self.n_init)
             prepare.positive_integer("n_init", self.n_init)
         prepare.positive_integer("verbose_interval", self.verbose_interval)
-        if not isinstance(self.verbose, Integral) or self.verbose < 0:
-            raise parameter_error("verbose", "an integer of at least 0", self.verbose)
+        prepare.positive_integer("verbose", int(self.verbose), 0)
         _one_of("covariance_type", self.covariance_type, (*ALIASES, *STRUCTURES))
         _one_of("init_params", self.init_params, RECIPES)
         _one_of("effort", self.effort, EFFORT)
-        if not isinstance(self.warm_start, bool | np.bool_):
+        if self.warm_start not in (True, False):
             raise parameter_error("warm_start", "True or False", self.warm_start)
 
     def _families(self) -> list[Family]:
@@ -518,7 +518,7 @@ class GaussianMixture(Mixture):
     def _assign(self, X: Any) -> tuple[Array, Array]:
         r, log_density = super()._assign(X)
         if np.asarray(self.means_).dtype == np.float32 == getattr(X, "dtype", None):
-            return r.astype(np.float32), log_density.astype(np.float32)  # type: ignore[return-value]
+            return r.astype(np.float32), log_density.astype(np.float32)
         return r, log_density
 
     def sample(self, n_samples: int = 1) -> tuple[Array, NDArray[np.int64]]:
@@ -698,14 +698,14 @@ def _complete(x: NDArray[Any]) -> NDArray[Any]:
         x = np.where(missing, mean, x)
     size = float(np.abs(x).max())
     if size > 0 and not 1e-60 < size < 1e60:
-        return np.ldexp(x.astype(float), -int(np.frexp(size)[1]))
+        return np.asarray(np.ldexp(x.astype(float), -int(np.frexp(size)[1])))
     return x
 
 
 def _nearest(points: NDArray[Any], seeds: NDArray[Any]) -> NDArray[np.intp]:
     centre = points.mean(axis=0)
     a, b = (points - centre).astype(float), (seeds - centre).astype(float)
-    return np.argmin((b**2).sum(axis=1) - 2.0 * (a @ b.T), axis=1)
+    return np.asarray(np.argmin((b**2).sum(axis=1) - 2.0 * (a @ b.T), axis=1))
 
 
 def _cut(history: History, rows: slice) -> History:

@@ -203,10 +203,18 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             ones = np.ones(len(x))
             rows = Rows(x, weight, label, ones, ones if weight is None else weight**2)
         else:
-            rows = compress(x, weight, label)
+            rows = prepare.in_one_order(compress(x, weight, label))
         size = rows_per_block(x.shape[1], model.n_components)
         blocks = make_blocks(rows.x, rows.weight, rows.label, size)
         return Training(Problem(model, blocks, make_compute(self.n_jobs)), rows, size)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        try:
+            tags.input_tags.allow_nan = all(one.accepts_missing for one in self._families())
+        except ParameterError:  # named when fit is called
+            tags.input_tags.allow_nan = False
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles hold no data."""
@@ -262,6 +270,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self._refuse_too_many(families, x)
         marginal = tuple(prepare.marginal_fit(group.family, x, weight) for group in groups)
         prior = as_prior(self.prior)
+        if prior is None:
+            _refuse_single_row(groups, marginal, x)
         pseudo = None
         if prior is not None and prior.count > 0:
             pseudo = tuple(
@@ -356,10 +366,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         if self.n_init != "auto":
             n = int(self.n_init)
             return Budget(0, round_size=n, short=0, continued=n)
-        expectations = EFFORT[self.effort]
-        if k > 6:
-            expectations = expectations * k * k // 10
-        return Budget(expectations)
+        return Budget(int(EFFORT[self.effort] * max(1.0, k / 3) ** 1.5))
 
     def _subsample(
         self,
@@ -564,6 +571,10 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         log_density = np.empty(len(x))
         for rows in iterate_rows(len(x), _use_rows(model.n_components, x.shape[1])):
             r[rows], log_density[rows], _ = model.assign(parameters, Block(x[rows]))
+        encoder = getattr(self, "_encoder", None)
+        for column in () if encoder is None else encoder.categories:
+            unseen = x[:, column] == -1  # a category never seen in training
+            r[unseen], log_density[unseen] = np.nan, -np.inf
         return r, log_density
 
     def predict_proba(self, X: Any) -> Array:
@@ -726,6 +737,18 @@ def _patiently(
     for start in make(rationed()):
         misses = 0
         yield start
+
+
+def _refuse_single_row(
+    groups: Sequence[Group], marginal: Sequence[Parameters], x: NDArray[Any]
+) -> None:
+    """A family with a spread learns nothing from one row."""
+    for group, own in zip(groups, marginal, strict=True):
+        if len(x) == 1 and group.family.degeneracies(own, None, own):
+            raise DataError(
+                f"{type(group.family).__name__} needs at least two rows; got n_samples=1. Add rows, or "
+                "give a prior."
+            )
 
 
 def rows_per_block(n_columns: int, n_components: int) -> int:

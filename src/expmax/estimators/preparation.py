@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
 from expmax.contract import Parameters, iterate_rows
+from expmax.data.compression import Rows, _distinct
 from expmax.data.tables import Table
 from expmax.errors import DataError, ParameterError, parameter_error
 from expmax.families.base import Family
@@ -103,10 +104,12 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     """Row weights: finite, not negative, not all zero."""
     if sample_weight is None:
         return None
-    if np.ndim(sample_weight) == 0:
-        weight = np.full(n_rows, float(np.asarray(sample_weight)))
-    else:
+    try:
         weight = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError):
+        raise parameter_error("sample_weight", "numbers, one a row", sample_weight) from None
+    if weight.ndim == 0:
+        weight = np.full(n_rows, float(weight))
     if weight.shape != (n_rows,):
         raise parameter_error("sample_weight", f"of shape ({n_rows},)", weight.shape)
     bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
@@ -134,6 +137,18 @@ def check_labels(
             name, f"-1 (unknown) or a component from 0 to {n_components - 1}", label
         )
     return whole
+
+
+def in_one_order(rows: Rows) -> Rows:
+    """Weighted rows without copies and sorted, as compressed rows are: weight k is k copies, to the bit."""
+    if rows.weight is None or not 1 < len(rows.x) <= CHUNK or rows.x.shape[1] == 0:
+        return rows
+    first, inverse, n = _distinct(rows.x, rows.label)
+    total, count, square = (
+        np.bincount(inverse, values, n) for values in (rows.weight, rows.count, rows.square)
+    )
+    label = None if rows.label is None else rows.label[first]
+    return Rows(rows.x[first] + 0.0, total, label, count, square)
 
 
 def positive_integer(name: str, value: Any, least: int = 1) -> int:

@@ -24,10 +24,10 @@ __all__ = ["Beta"]
 @final
 @dataclass(frozen=True)
 class Beta(ExponentialFamily):
-    """Beta: T(x) = (log x, log(1 − x)), η = (a, b), A(η) = log B(a, b), h(x) = 1/(x(1 − x)) on 0 < x < 1.
+    """Beta: T = (log x, log(1 − x)), η = (a, b), A = log B(a, b), h = 1/(x(1 − x)) on 0 < x < 1.
 
-    Usual parameters: `a` > 0 and `b` > 0 (mean a/(a + b)). Rounding of E[T] (about eps·|T|) leaves a
-    relative error of about 2(a + b) times that.
+    Usual parameters: `a` > 0 and `b` > 0 (mean a/(a + b)). Rounding of E[T] (about eps·|T|) leaves
+    a relative error of about 2(a + b) times that.
 
     References
     ----------
@@ -70,12 +70,12 @@ class Beta(ExponentialFamily):
         return {"a": natural[:, 0], "b": natural[:, 1]}
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        return -self.to_mean(natural).sum(axis=1)
+        return np.asarray(-self.to_mean(natural).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
         a, b = parameters["a"], parameters["b"]
         with np.errstate(invalid="ignore"):
-            return (a / (a + b))[:, None]
+            return np.asarray((a / (a + b))[:, None])
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
@@ -83,7 +83,7 @@ class Beta(ExponentialFamily):
         """A component of equal values has a, b → ∞: judged by 1/(a + b)."""
 
         def spread(of: Parameters) -> Array:
-            return 1 / (of["a"] + of["b"])
+            return np.asarray(1 / (of["a"] + of["b"]))
 
         whole = None if marginal is None else spread(marginal)
         return collapsed("1/(a + b)", spread(parameters), whole)
@@ -94,4 +94,4 @@ class Beta(ExponentialFamily):
         return rng.beta(parameters["a"][component], parameters["b"][component], (n, 1))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["a"].size
+        return 2 * np.size(parameters["a"])

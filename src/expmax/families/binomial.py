@@ -21,9 +21,10 @@ __all__ = ["Binomial"]
 @final
 @dataclass(frozen=True)
 class Binomial(ExponentialFamily):
-    """Successes x in n trials: T(x) = (x, n − x), η = (log p, log(1 − p)) (over-complete), A = 0, h = C(n, x).
+    """Successes in n trials: T = (x, n − x), η = (log p, log(1 − p)), A = 0, h = C(n, x).
 
-    Usual parameter: `probability` of a success, shape (K,); 0 and 1 are allowed (boundary).
+    Over-complete. Usual parameter: `probability` of a success, shape (K,); 0 and 1 are allowed
+    (boundary).
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class Binomial(ExponentialFamily):
         return self.n_trials
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
-        return np.isfinite(x) & (x >= 0) & (x <= self._n) & (x == np.floor(x))
+        return np.asarray(np.isfinite(x) & (x >= 0) & (x <= self._n) & (x == np.floor(x)))
 
     def sufficient_statistics(self, x: Array) -> Array:
         return np.hstack([x, self._n - x])
@@ -84,7 +85,7 @@ class Binomial(ExponentialFamily):
 
     def to_natural(self, mean: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(mean / mean.sum(axis=1, keepdims=True))
+            return np.asarray(np.log(mean / mean.sum(axis=1, keepdims=True)))
 
     def natural(self, parameters: Parameters) -> Array:
         p = parameters["probability"]
@@ -97,11 +98,14 @@ class Binomial(ExponentialFamily):
     def expected_log_base_measure(self, natural: Array) -> Array:
         """E[log C(n, x)]."""
         n = self._n
-        each = [expected_over_binomial(n, *eta, lambda x: log_choose(n, x)) for eta in natural]
+        each = [
+            expected_over_binomial(n, hit, miss, lambda x: log_choose(n, x))
+            for hit, miss in natural
+        ]
         return np.array(each)
 
     def location(self, parameters: Parameters) -> Array:
-        return self._n * parameters["probability"][:, None]
+        return np.asarray(self._n * parameters["probability"][:, None])
 
     def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
         return LogitChart(self, parameters, statistics)
@@ -112,4 +116,4 @@ class Binomial(ExponentialFamily):
         return rng.binomial(self._n, parameters["probability"][component], (n, 1)).astype(float)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return parameters["probability"].size
+        return len(parameters["probability"])

@@ -24,10 +24,10 @@ __all__ = ["Dirichlet"]
 @final
 @dataclass(frozen=True)
 class Dirichlet(ExponentialFamily):
-    """Shares on the open simplex: T(x) = log x, η = α, A(η) = Σ log Γ(α_j) − log Γ(Σα_j), h(x) = Π 1/x_j.
+    """Shares on the open simplex: T = log x, η = α, A = Σ log Γ(α_j) − log Γ(Σα_j), h = Π 1/x_j.
 
-    Usual parameter: `concentration` α > 0, shape (K, d) (mean α/Σα). The density is that of the first d − 1
-    shares. Rows must sum to 1 within 1e-6; a share of 0 lies outside the support.
+    Usual parameter: `concentration` α > 0, shape (K, d) (mean α/Σα). The density is that of the
+    first d − 1 shares. Rows must sum to 1 within 1e-6; a share of 0 lies outside the support.
 
     References
     ----------
@@ -48,7 +48,7 @@ class Dirichlet(ExponentialFamily):
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):
-            return (x > 0) & (np.abs(x.sum(axis=1, keepdims=True) - 1) <= 1e-6)
+            return np.asarray((x > 0) & (np.abs(x.sum(axis=1, keepdims=True) - 1) <= 1e-6))
 
     def sufficient_statistics(self, x: Array) -> Array:
         return np.log(x)
@@ -66,13 +66,13 @@ class Dirichlet(ExponentialFamily):
         return dirichlet_concentration(mean)
 
     def natural(self, parameters: Parameters) -> Array:
-        return parameters["concentration"]
+        return np.asarray(parameters["concentration"])
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"concentration": natural}
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        return -self.to_mean(natural).sum(axis=1)
+        return np.asarray(-self.to_mean(natural).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
         alpha = parameters["concentration"]
@@ -96,4 +96,4 @@ class Dirichlet(ExponentialFamily):
         return rng.dirichlet(parameters["concentration"][component], n)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return parameters["concentration"].size
+        return np.size(parameters["concentration"])

@@ -20,15 +20,15 @@ __all__ = ["Gamma"]
 @final
 @dataclass(frozen=True)
 class Gamma(ExponentialFamily):
-    """Gamma: T(x) = (log x, x), η = (shape, −rate), A(η) = log Γ(shape) − shape·log rate, h(x) = 1/x on x > 0.
+    """Gamma: T(x) = (log x, x), η = (a, −b), A(η) = log Γ(a) − a log b, h(x) = 1/x on x > 0.
 
-    Usual parameters: `shape` > 0 and `rate` > 0 (mean shape/rate). The shape comes from log E[x] − E[log x],
-    whose rounding (about eps·|log x|) leaves a relative error of 2·shape times that.
+    Usual parameters: `shape` a > 0 and `rate` b > 0 (mean a/b). The shape comes from log E[x] −
+    E[log x], whose rounding (about eps·|log x|) leaves a relative error of 2·shape times that.
 
     References
     ----------
-    Minka (2002), Estimating a Gamma distribution. Johnson, Kotz & Balakrishnan (1994), Continuous Univariate
-    Distributions 1, ch. 17.
+    Minka (2002), Estimating a Gamma distribution. Johnson, Kotz & Balakrishnan (1994), Continuous
+    Univariate Distributions 1, ch. 17.
 
     Examples
     --------
@@ -79,14 +79,14 @@ class Gamma(ExponentialFamily):
 
     def location(self, parameters: Parameters) -> Array:
         with np.errstate(invalid="ignore"):
-            return (parameters["shape"] / parameters["rate"])[:, None]
+            return np.asarray(parameters["shape"] / parameters["rate"])[:, None]
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
     ) -> list[Degeneracy]:
-        """A component of equal values has shape → ∞: judged by 1/shape, its squared coefficient of variation."""
+        """Equal values take the shape to ∞: judged by 1/shape, the squared relative spread."""
         whole = None if marginal is None else 1 / marginal["shape"]
-        return collapsed("squared coefficient of variation", 1 / parameters["shape"], whole)
+        return collapsed("squared relative spread", 1 / parameters["shape"], whole)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
@@ -95,4 +95,4 @@ class Gamma(ExponentialFamily):
         return rng.gamma(shape, 1.0 / rate, (n, 1))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["shape"].size
+        return 2 * len(parameters["shape"])

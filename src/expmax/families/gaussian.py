@@ -134,7 +134,9 @@ class Gaussian(Family):
             out = _diagonal_log_density(parameters["mean"], parameters["covariance"], x)
         else:
             out = _full_log_density(parameters["mean"], precision_cholesky(parameters), x)
-        if self.penalty:
+        if self.penalty and self.diagonal and np.isnan(x).any():  # a missing cell has no penalty
+            out -= 0.5 * self.penalty * (~np.isnan(x) @ (1.0 / parameters["covariance"]).T)
+        elif self.penalty:
             out += self.log_penalty(parameters)
         return out
 
@@ -233,13 +235,19 @@ class Gaussian(Family):
         return -0.5 * float(counts @ (mean.shape[1] * LOG_2PI + log_det) + quadratic)
 
     def magnitude(self, parameters: Parameters, statistics: GaussianStatistics) -> float:
-        """Quadratic forms lose as many digits as the covariances' condition has."""
-        counts = statistics.counts
+        """Moments about another point than the mean cancel; quadratic forms lose by the condition."""
+        counts, covariance = statistics.counts, parameters["covariance"]
+        shift = np.abs(statistics.reference - parameters["mean"])
         if self.diagonal:
-            return float((counts * (LOG_2PI + 1 + np.abs(np.log(parameters["covariance"])))).sum())
-        values = np.linalg.eigvalsh(parameters["covariance"])
+            spread = statistics.second + shift * (2 * np.abs(statistics.first) + counts * shift)
+            logs = LOG_2PI + 1 + np.abs(np.log(covariance))
+            return float((counts * logs + spread / covariance).sum())
+        values = np.linalg.eigvalsh(covariance)
         condition = values[:, -1] / values[:, 0]
-        return float(counts @ (np.abs(np.log(values)).sum(axis=1) + values.shape[1] * condition))
+        moved = shift * (2 * np.abs(statistics.first) + counts[:, None] * shift)
+        spread = np.trace(statistics.second, axis1=1, axis2=2) + moved.sum(axis=1)
+        logs = np.abs(np.log(values)).sum(axis=1) + values.shape[1] * condition
+        return float(counts @ logs + (spread / values[:, 0]).sum())
 
     def chart(self, parameters: Parameters, statistics: GaussianStatistics) -> FamilyChart | None:
         if self.structure in ("VVV", "EEE"):
@@ -299,7 +307,12 @@ class Gaussian(Family):
             ]
         factor = precision_cholesky(parameters)
         if marginal is not None:
-            factor = np.linalg.cholesky(marginal["covariance"]).swapaxes(1, 2) @ factor
+            try:
+                root = np.linalg.cholesky(marginal["covariance"])
+            except np.linalg.LinAlgError:
+                reason = "the rows lie in a subspace, such as a constant column"
+                return [Degeneracy(k, reason) for k in range(len(factor))]
+            factor = root.swapaxes(1, 2) @ factor
         size = (factor**2).sum(axis=(1, 2))
         return [
             Degeneracy(int(k), _smallest_direction(parameters["covariance"][k]))

@@ -20,7 +20,8 @@ __all__ = ["Geometric"]
 class Geometric(ExponentialFamily):
     """Failures before the first success: T(x) = x, η = log(1 − p), A(η) = −log(1 − exp η), h = 1.
 
-    Usual parameter: `probability` of a success (mean (1 − p)/p; 1 on the boundary: all counts zero).
+    Usual parameter: `probability` of a success (mean (1 − p)/p; 1 on the boundary: all counts
+    zero).
 
     References
     ----------
@@ -39,7 +40,7 @@ class Geometric(ExponentialFamily):
     support = "0, 1, 2, …"
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
-        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+        return np.asarray(np.isfinite(x) & (x >= 0) & (x == np.floor(x)))
 
     def sufficient_statistics(self, x: Array) -> Array:
         return x
@@ -58,7 +59,7 @@ class Geometric(ExponentialFamily):
 
     def natural(self, parameters: Parameters) -> Array:
         with np.errstate(divide="ignore"):
-            return np.log1p(-parameters["probability"])[:, None]
+            return np.asarray(np.log1p(-parameters["probability"])[:, None])
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"probability": -np.expm1(natural[:, 0])}
@@ -66,7 +67,7 @@ class Geometric(ExponentialFamily):
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:
-        return rng.geometric(parameters["probability"][component], (n, 1)) - 1.0
+        return rng.geometric(parameters["probability"][component], (n, 1)).astype(float) - 1.0
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return parameters["probability"].size
+        return np.size(parameters["probability"])

@@ -19,14 +19,14 @@ __all__ = ["InverseGaussian"]
 @final
 @dataclass(frozen=True)
 class InverseGaussian(ExponentialFamily):
-    """Inverse Gaussian: T = (x, 1/x), η = −½(λ/m², λ), A(η) = −λ/m − ½ log λ, h(x) = (2πx³)^−½ on x > 0.
+    """Inverse Gaussian: T = (x, 1/x), η = −½(λ/m², λ), A = −λ/m − ½ log λ, h = (2πx³)^−½ on x > 0.
 
     Usual parameters: `mean` m > 0 and `shape` λ > 0 (variance m³/λ).
 
     References
     ----------
-    Tweedie (1957), Annals of Mathematical Statistics 28(2). Johnson, Kotz & Balakrishnan (1994), Continuous
-    Univariate Distributions 1, ch. 15.
+    Tweedie (1957), Annals of Mathematical Statistics 28(2). Johnson, Kotz & Balakrishnan (1994),
+    Continuous Univariate Distributions 1, ch. 15.
 
     Examples
     --------
@@ -46,12 +46,12 @@ class InverseGaussian(ExponentialFamily):
         return np.hstack([x, 1.0 / x])
 
     def log_base_measure(self, x: Array) -> Array:
-        return -0.5 * np.log(2 * np.pi) - 1.5 * np.log(x[:, 0])
+        return np.asarray(-0.5 * np.log(2 * np.pi) - 1.5 * np.log(x[:, 0]))
 
     def log_partition(self, natural: Array) -> Array:
         first, second = -2.0 * natural.T
         with np.errstate(divide="ignore", invalid="ignore"):
-            return -np.sqrt(first) * np.sqrt(second) - 0.5 * np.log(second)
+            return np.asarray(-np.sqrt(first) * np.sqrt(second) - 0.5 * np.log(second))
 
     def to_mean(self, natural: Array) -> Array:
         first, second = -2.0 * natural.T
@@ -78,21 +78,21 @@ class InverseGaussian(ExponentialFamily):
         """E[log x] = log m − e^z E₁(z) with z = 2λ/m."""
         m, shape = self.usual(natural).values()
         mean_log = np.log(m) - scaled_exp1(2 * shape / m)
-        return -0.5 * np.log(2 * np.pi) - 1.5 * mean_log
+        return np.asarray(-0.5 * np.log(2 * np.pi) - 1.5 * mean_log)
 
     def location(self, parameters: Parameters) -> Array:
-        return parameters["mean"][:, None]
+        return np.asarray(parameters["mean"][:, None])
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
     ) -> list[Degeneracy]:
-        """A component of equal values has λ → ∞: judged by m/λ, its squared coefficient of variation."""
+        """Equal values take λ to ∞: judged by m/λ, the squared relative spread."""
 
         def spread(of: Parameters) -> Array:
             return np.where(np.isinf(of["shape"]), 0.0, of["mean"] / of["shape"])
 
         whole = None if marginal is None else spread(marginal)
-        return collapsed("squared coefficient of variation", spread(parameters), whole)
+        return collapsed("squared relative spread", spread(parameters), whole)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
@@ -100,4 +100,4 @@ class InverseGaussian(ExponentialFamily):
         return rng.wald(parameters["mean"][component], parameters["shape"][component], (n, 1))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["mean"].size
+        return 2 * np.size(parameters["mean"])

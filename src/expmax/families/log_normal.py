@@ -21,8 +21,8 @@ __all__ = ["LogNormal"]
 class LogNormal(ExponentialFamily):
     """Log-normal: T = (log x, log² x), η = (μ, −½)/σ², A = ½μ²/σ² + log σ, h = 1/(x√2π) on x > 0.
 
-    Usual parameters: `mu` and `sigma` > 0, mean and standard deviation of log x (median exp μ). The moments
-    are about 0, so σ² carries a rounding error of about eps·μ².
+    Usual parameters: `mu` and `sigma` > 0, mean and standard deviation of log x (median exp μ). The
+    moments are about 0, so σ² carries a rounding error of about eps·μ².
 
     References
     ----------
@@ -47,12 +47,12 @@ class LogNormal(ExponentialFamily):
         return np.hstack([log_x, log_x * log_x])
 
     def log_base_measure(self, x: Array) -> Array:
-        return -0.5 * np.log(2 * np.pi) - np.log(x[:, 0])
+        return np.asarray(-0.5 * np.log(2 * np.pi) - np.log(x[:, 0]))
 
     def log_partition(self, natural: Array) -> Array:
         first, second = natural.T
         with np.errstate(divide="ignore", invalid="ignore"):
-            return -0.25 * first * (first / second) - 0.5 * np.log(-2 * second)
+            return np.asarray(-0.25 * first * (first / second) - 0.5 * np.log(-2 * second))
 
     def to_mean(self, natural: Array) -> Array:
         mu, sigma = self.usual(natural).values()
@@ -77,11 +77,11 @@ class LogNormal(ExponentialFamily):
             return {"mu": -0.5 * first / second, "sigma": np.sqrt(-0.5 / second)}
 
     def expected_log_base_measure(self, natural: Array) -> Array:
-        return -0.5 * np.log(2 * np.pi) - self.usual(natural)["mu"]
+        return np.asarray(-0.5 * np.log(2 * np.pi) - self.usual(natural)["mu"])
 
     def location(self, parameters: Parameters) -> Array:
         with np.errstate(over="ignore"):
-            return np.exp(parameters["mu"] + 0.5 * parameters["sigma"] ** 2)[:, None]
+            return np.asarray(np.exp(parameters["mu"] + 0.5 * parameters["sigma"] ** 2)[:, None])
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
@@ -97,4 +97,4 @@ class LogNormal(ExponentialFamily):
         return rng.lognormal(parameters["mu"][component], parameters["sigma"][component], (n, 1))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["mu"].size
+        return 2 * np.size(parameters["mu"])

@@ -22,16 +22,16 @@ __all__ = ["Multinomial"]
 @final
 @dataclass(frozen=True)
 class Multinomial(ExponentialFamily):
-    """Rows of counts given their totals: T(x) = x, η = log p (over-complete), A = 0, h = (Σx)! / Πx_j!.
+    """Counts given their total: T(x) = x, η = log p (over-complete), A = 0, h = (Σx)! / Πx_j!.
 
-    Usual parameter: `probability`, shape (K, d), rows summing to 1; a zero is allowed (boundary). The total
-    of each row is free; the likelihood is conditional on it.
+    Usual parameter: `probability`, shape (K, d), rows summing to 1; a zero is allowed (boundary).
+    The total of each row is free; the likelihood is conditional on it.
 
     Parameters
     ----------
     n_trials : int, optional
-        Total of the rows that `sample` draws and to which the mean and the entropy refer; it does not enter
-        the likelihood. Default: the mean total seen, rounded.
+        Total of the rows that `sample` draws and to which the mean and the entropy refer; it does
+        not enter the likelihood. Default: the mean total seen, rounded.
 
     References
     ----------
@@ -66,7 +66,7 @@ class Multinomial(ExponentialFamily):
         return 1 if self.n_trials is None else self.n_trials
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
-        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+        return np.asarray(np.isfinite(x) & (x >= 0) & (x == np.floor(x)))
 
     def sufficient_statistics(self, x: Array) -> Array:
         return x
@@ -82,11 +82,11 @@ class Multinomial(ExponentialFamily):
 
     def to_natural(self, mean: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(mean / mean.sum(axis=1, keepdims=True))
+            return np.asarray(np.log(mean / mean.sum(axis=1, keepdims=True)))
 
     def natural(self, parameters: Parameters) -> Array:
         with np.errstate(divide="ignore"):
-            return np.log(parameters["probability"])
+            return np.asarray(np.log(parameters["probability"]))
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"probability": np.exp(natural)}
@@ -103,7 +103,7 @@ class Multinomial(ExponentialFamily):
         return np.asarray(gammaln(n + 1.0) - np.reshape(each, natural.shape).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
-        return parameters["probability"]
+        return np.asarray(parameters["probability"])
 
     def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart:
         return CategoryChart(self, parameters, statistics)
@@ -115,5 +115,4 @@ class Multinomial(ExponentialFamily):
         return rng.multinomial(self._n, p / p.sum(), n).astype(float)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        n_components, n_categories = parameters["probability"].shape
-        return n_components * (n_categories - 1)
+        return np.size(parameters["probability"][:, 1:])

@@ -35,16 +35,18 @@ LARGEST_SIZE = 1e9  # beyond, the distribution is Poisson to within (x − m)²/
 
 @dataclass(frozen=True)
 class NegativeBinomial(Family):
-    """Negative binomial: p(x) = Γ(x + c)/(Γ(c) x!) (c/(c + m))^c (m/(c + m))^x; not exponential in the size c.
+    """Overdispersed counts: p(x) = Γ(x + c)/(Γ(c) x!) (c/(c + m))^c (m/(c + m))^x.
 
-    Usual parameters: `mean` m ≥ 0 and `size` c > 0 (variance m + m²/c; probability of success c/(c + m)).
-    With the size given it is an exponential family: T = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c),
-    h = Γ(x + c)/(Γ(c) cˣ x!), which at c = ∞ is Poisson.
+    Not an exponential family in the size c. Usual parameters: `mean` m ≥ 0 and `size` c > 0
+    (variance m + m²/c; probability of success c/(c + m)). With the size given it is an exponential
+    family: T = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c), h = Γ(x + c)/(Γ(c) cˣ x!),
+    which at c = ∞ is Poisson.
 
-    Local statistics, if the size is estimated: at the current c an E-step sums Σ r Σ_{t<x} log(1 + t/c_j)
-    at 15 Chebyshev–Lobatto nodes of log c ± 3/4, beside Σ r and Σ r x. That sum is analytic in log c in a
-    strip of half-width π, so the polynomial through the nodes is exact to about 1e-13. The mean has a
-    closed form. Data without overdispersion take the size up to 1e9 and no further.
+    Local statistics, if the size is estimated: at the current c an E-step sums Σ r Σ_{t<x} log(1 +
+    t/c_j) at 15 Chebyshev–Lobatto nodes of log c ± 3/4, beside Σ r and Σ r x. That sum is analytic
+    in log c in a strip of half-width π, so the polynomial through the nodes is exact to about
+    1e-13. The mean has a closed form. Data without overdispersion take the size up to 1e9 and no
+    further.
 
     Parameters
     ----------
@@ -53,8 +55,8 @@ class NegativeBinomial(Family):
 
     References
     ----------
-    Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, ch. 5. Levin & Reeds (1977), Annals of
-    Statistics 5(1): the size is finite exactly if the variance exceeds the mean.
+    Johnson, Kemp & Kotz (2005), Univariate Discrete Distributions, ch. 5. Levin & Reeds (1977),
+    Annals of Statistics 5(1): the size is finite exactly if the variance exceeds the mean.
 
     Examples
     --------
@@ -63,7 +65,7 @@ class NegativeBinomial(Family):
     >>> x = np.array([[0.0], [1.0], [1.0], [4.0], [9.0]])
     >>> fit = NegativeBinomial().estimate(x)
     >>> {name: value.round(4) for name, value in fit.items()}
-    {'mean': array([3.]), 'size': array([0.9788])}
+    {'mean': array([3.]), 'size': array([0.9846])}
     >>> NegativeBinomial(size=2.0).estimate(x)
     {'mean': array([3.]), 'size': array([2.])}
     """
@@ -77,14 +79,15 @@ class NegativeBinomial(Family):
 
     def __new__(cls, size: float | None = None) -> Self:
         """As `pathlib.Path`: the kind of object follows from the argument."""
-        return object.__new__(cls if size is None else NegativeBinomialOfSize)  # type: ignore[return-value]
+        kind = cls if size is None else NegativeBinomialOfSize
+        return object.__new__(kind)  # type: ignore[return-value]
 
     def __post_init__(self) -> None:
         if self.size is not None and not self.size > 0:
             raise ParameterError(f"size must be positive; got {self.size}.")
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
-        return np.isfinite(x) & (x >= 0) & (x == np.floor(x))
+        return np.asarray(np.isfinite(x) & (x >= 0) & (x == np.floor(x)))
 
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
         mean, size = parameters["mean"], parameters["size"]
@@ -174,8 +177,8 @@ class NegativeBinomial(Family):
             mean = values @ weight
             variance = np.einsum("uk,uk->k", weight, (values[:, None] - mean) ** 2)
             size = mean**2 / (variance - mean)
-        # at or below the variance of a Poisson the likelihood rises with the size for ever; starting
-        # short of that keeps the way back open when the responsibilities change
+        # at or below the variance of a Poisson the likelihood rises with the size for ever; a
+        # start short of that keeps the way back open when the responsibilities change
         large = 100 * np.fmax(mean, 1)
         size = np.where(variance > mean, np.fmin(size, large), large)
         parameters: Parameters = {"mean": mean, "size": size}
@@ -189,10 +192,11 @@ class NegativeBinomial(Family):
         nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
         anchor = Anchor(nodes, parameters["mean"])
         apart = ~_clustered(anchor)
-        rising = [
-            _expectation(parameters, k, lambda x, k=k: _rising(anchor, x[:, None, None])[:, k])
-            for k in range(len(nodes))
-        ]
+
+        def rising(k: int) -> Array:
+            own = Anchor(nodes[k : k + 1], parameters["mean"][k : k + 1])
+            return _expectation(parameters, k, lambda x: _rising(own, x[:, None, None])[:, 0])
+
         log_factorial = [
             _expectation(parameters, k, lambda x: gammaln(x + 1)) for k in range(len(nodes))
         ]
@@ -200,12 +204,12 @@ class NegativeBinomial(Family):
             counts=count,
             sums=count * parameters["mean"],
             log_base=-float((count * apart) @ np.array(log_factorial)),
-            values=count[:, None] * np.stack(rising),
+            values=count[:, None] * np.stack([rising(k) for k in range(len(nodes))]),
             anchor=anchor,
         )
 
     def location(self, parameters: Parameters) -> Array:
-        return parameters["mean"][:, None]
+        return np.asarray(parameters["mean"][:, None])
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
@@ -215,13 +219,13 @@ class NegativeBinomial(Family):
         return rng.poisson(rate, (n, 1)).astype(float)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["mean"].size
+        return 2 * np.size(parameters["mean"])
 
 
 @final
 @dataclass(frozen=True)
 class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
-    """`NegativeBinomial` with its size given: T = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c)."""
+    """Of given size c: T(x) = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c)."""
 
     @property
     def _c(self) -> float:
@@ -263,7 +267,7 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
         return np.array(each)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return parameters["mean"].size
+        return np.size(parameters["mean"])
 
 
 # Two arrangements of log p, in each of which nothing large cancels. With c ≤ m ("clustered"):
@@ -274,7 +278,7 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
 
 def _log_clustered(mean: Array, size: Array, count: Any, total: Array) -> Array:
     """−N c log(1 + m/c) − Σx log(1 + c/m)."""
-    return -count * size * np.log1p(mean / size) - total * np.log1p(size / mean)
+    return np.asarray(-count * size * np.log1p(mean / size) - total * np.log1p(size / mean))
 
 
 def _log_near_poisson(mean: Array, size: Array, count: Any, total: Array) -> Array:

@@ -1,11 +1,12 @@
-"""Numerics shared by families: special functions, mean → natural by Newton, interpolated local statistics.
+"""Numerics shared by families: special functions, Newton from mean to natural, local statistics.
 
-Nothing here clips or adds an epsilon: a mean on the boundary of a family gives the limit (0, ∞ or NaN).
+Nothing here clips or adds an epsilon: a mean on the boundary of a family gives the limit (0, ∞ or
+NaN).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -33,8 +34,8 @@ __all__ = [
     "expected_over_counts",
     "gamma_shape",
     "log1p_minus",
-    "log_beta",
     "log_bessel_i",
+    "log_beta",
     "log_choose",
     "log_minus_digamma",
     "log_rising_excess",
@@ -83,7 +84,7 @@ def newton(
 def log_minus_digamma(a: Array) -> tuple[Array, Array]:
     """log a − ψ(a) > 0 and its slope in a, without the cancellation at large a.
 
-    From a = 10 by the asymptotic series, Abramowitz & Stegun (1964), 6.3.18: exact to rounding there.
+    From a = 10 on by the asymptotic series, Abramowitz & Stegun (1964), 6.3.18.
     """
     with np.errstate(all="ignore"):
         value, slope = np.log(a) - digamma(a), 1 / a - polygamma(1, a)
@@ -103,8 +104,9 @@ _DIGAMMA_SERIES = np.array(
 def gamma_shape(gap: Array) -> Array:
     """a with log a − ψ(a) = gap, shape (K,): the maximum-likelihood shape of a gamma distribution.
 
-    `gap` is log E[x] − E[log x]; 0 or less (values that do not vary) gives ∞. In the logarithms of both
-    sides the curve is almost a line of slope −1, so Newton needs a handful of steps from anywhere.
+    `gap` is log E[x] − E[log x]; 0 or less (values that do not vary) gives ∞. In the logarithms of
+    both sides the curve is almost a line of slope −1, so Newton needs a handful of steps from
+    anywhere.
     """
     with np.errstate(all="ignore"):
         root = np.hypot(gap - 3, np.sqrt(24 * np.abs(gap)))
@@ -131,7 +133,7 @@ def dirichlet_mean_log(alpha: Array) -> Array:
 
 
 def inverse_digamma(y: Array) -> Array:
-    """a > 0 with ψ(a) = y; start and Newton steps of Minka (2000), Estimating a Dirichlet, app. C."""
+    """a > 0 with ψ(a) = y, as in Minka (2000), Estimating a Dirichlet distribution, app. C."""
     with np.errstate(all="ignore"):
         a = np.where(y >= -2.22, np.exp(y) + 0.5, -1 / (y - digamma(1.0)))
         for _ in range(6):
@@ -142,9 +144,10 @@ def inverse_digamma(y: Array) -> Array:
 def dirichlet_concentration(mean_log: Array) -> Array:
     """α with ψ(α_j) − ψ(Σα) = E[log x_j], shape (K, d), by damped Newton steps.
 
-    The Hessian is a diagonal minus a constant (Minka 2000), and the objective Σ α_j E[log x_j] − A(α) is
-    self-concordant up to a factor, so the damped step α + δ/(1 + √2 λ), λ² = gᵀδ, cannot diverge; once
-    λ < 1/4 full steps converge quadratically. Σ exp E[log x_j] ≥ 1 (rows that do not vary) gives ∞.
+    The Hessian is a diagonal minus a constant (Minka 2000), and the objective Σ α_j E[log x_j] −
+    A(α) is self-concordant up to a factor, so the damped step α + δ/(1 + √2 λ), λ² = gᵀδ, cannot
+    diverge; once λ < 1/4 full steps converge quadratically. Σ exp E[log x_j] ≥ 1 (rows that do not
+    vary) gives ∞.
     """
     with np.errstate(all="ignore"):
         deficit = 1 - np.exp(mean_log).sum(axis=1, keepdims=True)
@@ -183,7 +186,7 @@ DEBYE_FROM = 50.0
 
 @cache
 def _debye() -> Array:
-    """Coefficients c[k, i] of U_k(p) = p^k Σ_i c[k, i] p^(2i), DLMF 10.41.9: shape (N_DEBYE, N_DEBYE)."""
+    """Coefficients of U_k(p) = p^k Σ_i c[k, i] p^(2i), DLMF 10.41.9: shape (N_DEBYE, N_DEBYE)."""
     table = np.zeros((N_DEBYE, N_DEBYE))
     u = {0: Fraction(1)}  # power of p → coefficient
     for k in range(N_DEBYE):
@@ -216,14 +219,14 @@ def _bessel_series(order: float, x: Array) -> Array:
     """Γ(ν + 1) (2/x)^ν I_ν(x) = Σ_k (x²/4)^k / (k! (ν+1)…(ν+k)): positive terms, for x ≤ 50."""
     k = np.arange(1, 121)
     ratios = (x * x / 4)[:, None] / (k * (order + k))
-    return 1 + np.cumprod(ratios, axis=1).sum(axis=1)
+    return np.asarray(1 + np.cumprod(ratios, axis=1).sum(axis=1))
 
 
 def log_bessel_i(order: float, x: Array) -> Array:
     """log(I_ν(x) x^−ν), shape (K,), for every ν ≥ 0 and x ≥ 0 (finite at x = 0).
 
-    Power series where √(ν² + x²) < 50; beyond, Debye's expansion uniform in x/ν, whose small parameter
-    is 1/√(ν² + x²): it holds for small ν and large x too.
+    Power series where √(ν² + x²) < 50; beyond, Debye's expansion uniform in x/ν, whose small
+    parameter is 1/√(ν² + x²): it holds for small ν and large x too.
 
     References
     ----------
@@ -252,8 +255,9 @@ def bessel_ratio(order: float, x: Array) -> Array:
 def concentration_of_resultant(order: float, length: Array) -> Array:
     """κ with I_{ν+1}(κ)/I_ν(κ) = R, shape (K,); R = 0 gives 0 and R ≥ 1 gives ∞.
 
-    Newton on log φ against log κ, φ(R) = R(d − R²)/(1 − R²), d = 2ν + 2, which is within some percent of
-    κ everywhere (Banerjee et al. 2005, JMLR 6, eq. 4.4), so the curve is almost a line of slope 1.
+    Newton on log φ against log κ, φ(R) = R(d − R²)/(1 − R²), d = 2ν + 2, which is within some
+    percent of κ everywhere (Banerjee et al. 2005, JMLR 6, eq. 4.4), so the curve is almost a line
+    of slope 1.
     """
     d = 2 * order + 2
 
@@ -308,7 +312,7 @@ def log_rising_excess(size: Array, x: Array) -> Array:
 
 
 def log_beta(alpha: Array) -> Array:
-    """Σ_j log Γ(α_j) − log Γ(Σα) along the last axis; the largest α_j does not cancel against Σα."""
+    """Σ_j log Γ(α_j) − log Γ(Σα) along the last axis; the largest α_j does not cancel."""
     with np.errstate(all="ignore"):
         largest = alpha.max(axis=-1)
         ordered = np.sort(alpha, axis=-1)[..., :-1]
@@ -351,8 +355,9 @@ def expected_over_counts(
 ) -> Array:
     """Σ_x p(x) f(x) over the counts x ≤ top of one distribution.
 
-    Every count where there are few; else every count to 65,536 and beyond it, where p and f are smooth on
-    the scale of 1, the integral over log x by Gauss-Legendre panels narrower than the distribution.
+    Every count where there are few; else every count to 65,536 and beyond it, where p and f are
+    smooth on the scale of 1, the integral over log x by Gauss-Legendre panels narrower than the
+    distribution.
 
     Parameters
     ----------
@@ -366,7 +371,7 @@ def expected_over_counts(
     bottom, top = np.floor(max(0.0, center - 60 * spread - 60)), np.ceil(top)
     split = top if top - bottom <= 1 << 17 else max(bottom, float(1 << 16))
     x = np.arange(bottom, split + 1)
-    total = np.exp(log_mass(x)) @ function(x)
+    total = np.tensordot(np.exp(log_mass(x)), function(x), axes=1)
     if split < top:
         low, high = np.log(split + 0.5), np.log(top + 0.5)
         n_panels = int(np.ceil((high - low) / min(0.25, 0.5 * spread / center)))
@@ -374,7 +379,8 @@ def expected_over_counts(
         node, weight = np.polynomial.legendre.leggauss(16)
         half = 0.5 * np.diff(edges)[:, None]
         x = np.exp(edges[:-1, None] + half * (1 + node)).ravel()
-        total = total + (np.exp(log_mass(x)) * x * (half * weight).ravel()) @ function(x)
+        mass = np.exp(log_mass(x)) * x * (half * weight).ravel()
+        total = total + np.tensordot(mass, function(x), axes=1)
     return np.asarray(total)
 
 
@@ -385,7 +391,10 @@ def expected_over_binomial(
 
     def log_mass(x: Array) -> Array:
         with np.errstate(invalid="ignore"):
-            hits, misses = np.where(x == 0, 0.0, x * log_hit), np.where(x == n, 0.0, (n - x) * log_miss)
+            hits, misses = (
+                np.where(x == 0, 0.0, x * log_hit),
+                np.where(x == n, 0.0, (n - x) * log_miss),
+            )
         return np.asarray(log_choose(n, x) + hits + misses)
 
     mean = n * np.exp(log_hit)
@@ -398,7 +407,7 @@ def expected_over_binomial(
 def collapsed(
     name: str, spread: Array, marginal: Array | None, floor: Array | float = 1e-13
 ) -> list[Degeneracy]:
-    """Components whose relative squared spread is lost beside the one-component fit, or in rounding.
+    """Components whose squared spread is lost beside that of the one-component fit, or in rounding.
 
     Parameters
     ----------
@@ -430,10 +439,10 @@ _TO_CHEBYSHEV = np.linalg.inv(chebyshev.chebvander(UNIT_NODES, 2 * HALF)).T
 
 @dataclass(frozen=True, slots=True)
 class Anchor(Additive):
-    """Where local statistics were taken: nodes of the parameter, and the unit of x. It does not add."""
+    """Where local statistics were taken: nodes of the shape, and the scale. It does not add."""
 
     nodes: Array  # parameter values, shape (K, 15); the middle one is the current value
-    unit: Array  # scale by which x was divided, shape (K,)
+    unit: Array  # current value of the other parameter (scale or mean), shape (K,)
 
     def _combine(self, operation: Callable[[Any, Any], Any], other: Self) -> Self:
         same = self is other or (
@@ -462,7 +471,7 @@ class LocalStatistics(Additive):
 
 
 class Interpolant:
-    """The polynomial through K functions known at `UNIT_NODES` of [−1, 1] (Chebyshev–Lobatto points).
+    """The polynomial through K functions known at the Chebyshev–Lobatto points `UNIT_NODES`.
 
     References
     ----------
@@ -473,11 +482,9 @@ class Interpolant:
         self.values = values
         with np.errstate(invalid="ignore"):
             coefficients = (values @ _TO_CHEBYSHEV).T
-        self.derivatives: Sequence[Array] = (
-            coefficients,
-            chebyshev.chebder(coefficients, 1, axis=0),
-            chebyshev.chebder(coefficients, 2, axis=0),
-        )
+        self.derivatives = [
+            np.asarray(chebyshev.chebder(coefficients, order, axis=0), float) for order in range(3)
+        ]
         size = np.abs(coefficients)
         with np.errstate(invalid="ignore"):
             self.resolved = size[-2:].max(axis=0) <= 1e-12 * size.max(axis=0)
@@ -512,7 +519,8 @@ def climb(
     Parameters
     ----------
     value : callable
-        s of shape (m, K) ↦ values; NaN where they cannot be trusted, and then the best node is taken.
+        s of shape (m, K) ↦ values; NaN where they cannot be trusted, and then the best node is
+        taken.
     slope : callable
         s of shape (K,) ↦ first and second derivative.
     upper : ndarray, shape (K,)

@@ -25,9 +25,9 @@ __all__ = ["VonMises"]
 class VonMises(ExponentialFamily):
     """Angles: T(x) = (cos x, sin x), η = κ(cos μ, sin μ), A(η) = log 2πI₀(κ), h = 1 on a full turn.
 
-    Usual parameters: `mean` direction μ in (−π, π] and `concentration` κ ≥ 0 (0: uniform). x in radians;
-    angles that differ by full turns are the same. 1 − R, R = ‖E[T]‖, is rounded to eps, which leaves κ a
-    relative error of about 2κ·eps.
+    Usual parameters: `mean` direction μ in (−π, π] and `concentration` κ ≥ 0 (0: uniform). x in
+    radians; angles that differ by full turns are the same. 1 − R, R = ‖E[T]‖, is rounded to eps,
+    which leaves κ a relative error of about 2κ·eps.
 
     References
     ----------
@@ -48,7 +48,9 @@ class VonMises(ExponentialFamily):
         return np.hstack([np.cos(x), np.sin(x)])
 
     def log_partition(self, natural: Array) -> Array:
-        return np.log(2 * np.pi) + log_bessel_i(0.0, np.hypot(natural[:, 0], natural[:, 1]))
+        return np.asarray(
+            np.log(2 * np.pi) + log_bessel_i(0.0, np.hypot(natural[:, 0], natural[:, 1]))
+        )
 
     def to_mean(self, natural: Array) -> Array:
         kappa = np.hypot(natural[:, 0], natural[:, 1])[:, None]
@@ -66,7 +68,7 @@ class VonMises(ExponentialFamily):
     def natural(self, parameters: Parameters) -> Array:
         mean, kappa = parameters["mean"], parameters["concentration"]
         with np.errstate(invalid="ignore"):
-            return kappa[:, None] * np.stack([np.cos(mean), np.sin(mean)], axis=1)
+            return np.asarray(kappa[:, None] * np.stack([np.cos(mean), np.sin(mean)], axis=1))
 
     def usual(self, natural: Array) -> dict[str, Array]:
         angle = np.arctan2(natural[:, 1], natural[:, 0])
@@ -77,7 +79,7 @@ class VonMises(ExponentialFamily):
         }
 
     def location(self, parameters: Parameters) -> Array:
-        return parameters["mean"][:, None]
+        return np.asarray(parameters["mean"][:, None])
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
@@ -94,4 +96,4 @@ class VonMises(ExponentialFamily):
         return rng.vonmises(mean, kappa, (n, 1))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["mean"].size
+        return 2 * np.size(parameters["mean"])

@@ -25,15 +25,17 @@ __all__ = ["VonMisesFisher"]
 @final
 @dataclass(frozen=True)
 class VonMisesFisher(ExponentialFamily):
-    """Unit vectors in d ≥ 2 dimensions: T(x) = x, η = κμ, A = log[(2π)^(d/2) I_ν(κ)/κ^ν], ν = d/2 − 1, h = 1.
+    """Unit vectors: T(x) = x, η = κμ, A(η) = log[(2π)^(d/2) I_ν(κ)/κ^ν], ν = d/2 − 1, h = 1.
 
-    Usual parameters: `mean` direction μ, unit vectors of shape (K, d), and `concentration` κ ≥ 0 (0: uniform,
-    whose direction is given as the first axis). The density is with respect to surface area. Rows must have
-    length 1 within 1e-6 and are then scaled to it. Rounding leaves κ a relative error of 2κ·eps/(d − 1).
+    In d ≥ 2 dimensions. Usual parameters: `mean` direction μ, unit vectors of shape (K, d), and
+    `concentration` κ ≥ 0 (0: uniform, whose direction is given as the first axis). The density is
+    with respect to surface area. Rows must have length 1 within 1e-6 and are then scaled to it.
+    Rounding leaves κ a relative error of 2κ·eps/(d − 1).
 
     References
     ----------
-    Banerjee, Dhillon, Ghosh & Sra (2005), JMLR 6. Mardia & Jupp (2000), Directional Statistics, §9.3.2.
+    Banerjee, Dhillon, Ghosh & Sra (2005), JMLR 6. Mardia & Jupp (2000), Directional Statistics,
+    §9.3.2.
 
     Examples
     --------
@@ -58,7 +60,7 @@ class VonMisesFisher(ExponentialFamily):
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):
             inside = np.abs(np.linalg.norm(x, axis=1, keepdims=True) - 1) <= 1e-6
-        return np.isfinite(x) & inside
+        return np.asarray(np.isfinite(x) & inside)
 
     def sufficient_statistics(self, x: Array) -> Array:
         return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
@@ -66,7 +68,7 @@ class VonMisesFisher(ExponentialFamily):
     def log_partition(self, natural: Array) -> Array:
         d = natural.shape[1]
         kappa = np.linalg.norm(natural, axis=1)
-        return 0.5 * d * np.log(2 * np.pi) + log_bessel_i(0.5 * d - 1, kappa)
+        return np.asarray(0.5 * d * np.log(2 * np.pi) + log_bessel_i(0.5 * d - 1, kappa))
 
     def to_mean(self, natural: Array) -> Array:
         kappa = np.linalg.norm(natural, axis=1)
@@ -82,7 +84,7 @@ class VonMisesFisher(ExponentialFamily):
 
     def natural(self, parameters: Parameters) -> Array:
         with np.errstate(invalid="ignore"):
-            return parameters["concentration"][:, None] * parameters["mean"]
+            return np.asarray(parameters["concentration"][:, None] * parameters["mean"])
 
     def usual(self, natural: Array) -> dict[str, Array]:
         kappa = np.linalg.norm(natural, axis=1)
@@ -91,7 +93,7 @@ class VonMisesFisher(ExponentialFamily):
         return {"mean": mean, "concentration": kappa}
 
     def location(self, parameters: Parameters) -> Array:
-        return parameters["mean"]
+        return np.asarray(parameters["mean"])
 
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
@@ -104,7 +106,7 @@ class VonMisesFisher(ExponentialFamily):
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:
-        """Wood (1994), Communications in Statistics B 23(1): the cosine by rejection, then a direction."""
+        """The cosine by rejection, then a tangent: Wood (1994), Comm. in Statistics B 23(1)."""
         mean, kappa = parameters["mean"][component], parameters["concentration"][component]
         d = len(mean)
         cosine, sine = _draw_cosine(kappa, d, n, rng)
@@ -114,7 +116,7 @@ class VonMisesFisher(ExponentialFamily):
         return np.asarray(cosine[:, None] * mean + sine[:, None] * tangent)
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return parameters["mean"].size
+        return np.size(parameters["mean"])
 
 
 def _direction(vector: Array, length: Array) -> Array:

@@ -34,11 +34,12 @@ class Weibull(Family):
 
     Usual parameters: `shape` c > 0 and `scale` s > 0 (mean s·Γ(1 + 1/c)).
 
-    Local statistics: at the current (c, s) an E-step sums z_j = Σ r (x/s)^(c_j) at 15 Chebyshev–Lobatto
-    nodes c_j = c(1 ± 1/4), beside Σ r and Σ r log(x/s). Each (x/s)^c is exponential in c, so the polynomial
-    through the nodes is exact to rounding while no weighted row has (x/s)^c above about 10⁴; the decay of
-    its Chebyshev coefficients tells, and where it is not, the M-step takes the best of the nodes. The scale
-    has a closed form given c, and the profile is concave in c.
+    Local statistics: at the current (c, s) an E-step sums z_j = Σ r (x/s)^(c_j) at 15
+    Chebyshev–Lobatto nodes c_j = c(1 ± 1/4), beside Σ r and Σ r log(x/s). Each (x/s)^c is
+    exponential in c, so the polynomial through the nodes is exact to rounding while no weighted row
+    has (x/s)^c above about 10⁴; the decay of its Chebyshev coefficients tells, and where it is not,
+    the M-step takes the best of the nodes. The scale has a closed form given c, and the profile is
+    concave in c.
 
     References
     ----------
@@ -50,7 +51,7 @@ class Weibull(Family):
     >>> from expmax import Weibull
     >>> fit = Weibull().estimate(np.array([[1.0], [2.0], [4.0], [5.0]]))
     >>> {name: value.round(4) for name, value in fit.items()}
-    {'shape': array([2.0855]), 'scale': array([3.3993])}
+    {'shape': array([2.0142]), 'scale': array([3.3959])}
     """
 
     scalar = True
@@ -146,7 +147,7 @@ class Weibull(Family):
         return parameters
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> LocalStatistics:
-        """E (x/s)^(c_j) = Γ(1 + c_j/c) and E log(x/s) = −γ/c, at nodes around the parameters given."""
+        """E (x/s)^(c_j) = Γ(1 + c_j/c), E log(x/s) = −γ/c, at nodes around the parameters given."""
         shape, scale = parameters["shape"], parameters["scale"]
         nodes = shape[:, None] * (1 + STEP * UNIT_NODES)
         powers = count[:, None] * gamma(1 + nodes / shape[:, None])
@@ -174,10 +175,10 @@ class Weibull(Family):
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:
         shape, scale = parameters["shape"][component], parameters["scale"][component]
-        return scale * rng.weibull(shape, (n, 1))
+        return np.asarray(scale * rng.weibull(shape, (n, 1)))
 
     def n_parameters(self, parameters: Parameters) -> int:
-        return 2 * parameters["shape"].size
+        return 2 * np.size(parameters["shape"])
 
 
 def _log_values(x: Array, memo: Memo) -> tuple[Array, NDArray[np.bool_]]:

@@ -7,7 +7,6 @@ problem, which is an error with its proof, from one on the boundary, which is so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -90,30 +89,53 @@ def solve_points(
         moments = moments.within(low, high)
     else:
         moments = moments.within(*feature_range(features))
-    boundary, n_iter = False, 0
-    while True:
-        face = tighten(features, moments, active)
-        boundary, active = boundary or face.sum() < active.sum(), face
-        part = features if active.all() else features[np.flatnonzero(active)]
-        reduced = reduce_features(part, moments)
-        if isinstance(reduced, Contradiction):
-            refuse(reduced.direction, moments, "these features depend on each other linearly")
-        dual = Dual(reduced.features, log_base[active], reduced.centre, compute)
-        path = _minimise(dual, reduced, start, method, max_iter)
-        n_iter += path.n_iter
-        if path.outcome == "solved":
-            break
-        possible = _possible(dual, reduced, moments, path)
+    options = _Options(start, method, max_iter, compute)
+    active = tighten(features, moments, active)
+    attempt = _attempt(features, log_base, moments, active, options)
+    redundant = _redundant(attempt.reduced, moments)
+    n_iter = attempt.path.n_iter
+    while attempt.path.outcome != "solved":
+        possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path)
         if possible is None or possible.all():
             break
-        active = active.copy()
+        active = attempt.active.copy()
         active[np.flatnonzero(active)[~possible]] = False
-        boundary = True
-    small = _residual(reduced, path) <= 1e-9
-    status: Literal["solved", "boundary", "max_iter"] = "max_iter"
-    if path.outcome == "solved" or (path.outcome == "edge" and small):
-        status = "boundary" if boundary else "solved"
-    return _solution(features, log_base, moments, active, reduced, dual, path, status, n_iter)
+        try:
+            active = tighten(features, moments, active)
+            attempt = _attempt(features, log_base, moments, active, options)
+        except InfeasibleMomentsError:  # the program's tolerance took a thin interior for a face
+            break
+        n_iter += attempt.path.n_iter
+    return _solution(features, log_base, moments, attempt, redundant, n_iter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    start: Array | None
+    method: str
+    max_iter: int
+    compute: Reducer | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """The dual minimised over the points thought possible."""
+
+    active: NDArray[np.bool_]
+    reduced: Reduced
+    dual: Dual
+    path: Path
+
+
+def _attempt(
+    features: Any, log_base: Array, moments: Moments, active: NDArray[np.bool_], options: _Options
+) -> _Attempt:
+    part = features if active.all() else features[np.flatnonzero(active)]
+    reduced = reduce_features(part, moments)
+    if isinstance(reduced, Contradiction):
+        refuse(reduced.direction, moments, "these features depend on each other linearly")
+    dual = Dual(reduced.features, log_base[active], reduced.centre, options.compute)
+    return _Attempt(active, reduced, dual, _minimise(dual, reduced, options))
 
 
 def feature_range(features: Any) -> tuple[Array, Array]:
@@ -157,9 +179,8 @@ def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArr
     return active
 
 
-def _minimise(
-    dual: Dual, reduced: Reduced, start: Array | None, method: str, max_iter: int
-) -> Path:
+def _minimise(dual: Dual, reduced: Reduced, options: _Options) -> Path:
+    start, method, max_iter = options.start, options.method, options.max_iter
     first = np.zeros(dual.dim) if start is None else reduced.solver(start)
     large = method == "lbfgs" or (method == "auto" and dual.dim > MANY)
     if large and (reduced.penalty.variance is None or reduced.penalty.variance.ndim == 1):
@@ -280,30 +301,29 @@ def _solution(
     features: Any,
     log_base: Array,
     moments: Moments,
-    active: NDArray[np.bool_],
-    reduced: Reduced,
-    dual: Dual,
-    path: Path,
-    status: Literal["solved", "boundary", "max_iter"],
+    attempt: _Attempt,
+    redundant: NDArray[np.intp],
     n_iter: int,
 ) -> Solution:
-    m = len(moments)
-    natural = reduced.natural(path.natural, m)
+    path, penalty, active = attempt.path, attempt.reduced.penalty, attempt.active
+    natural = attempt.reduced.natural(path.natural, len(moments))
     log_density = np.full(features.shape[0], -np.inf)
-    log_density[active] = dual.log_density(path.natural, path.at.value)
-    mean = np.asarray(features.T @ np.exp(log_density), float)
+    log_density[active] = attempt.dual.log_density(path.natural, path.at.value)
     middle = 0.5 * (moments.lower + moments.upper)
-    penalty = reduced.penalty
     gap = float(path.natural @ penalty.gradient(path.natural, path.at.gradient))
     gap += float(penalty.halfwidth @ np.abs(path.natural))
+    status: Literal["solved", "boundary", "max_iter"] = "max_iter"
+    fits = path.outcome == "edge" and _residual(attempt.reduced, path) <= 1e-9
+    if path.outcome == "solved" or fits:
+        status = "solved" if active.sum() == np.isfinite(log_base).sum() else "boundary"
     return Solution(
         natural,
         path.at.value + float(natural @ middle),
         log_density,
-        mean,
+        np.asarray(features.T @ np.exp(log_density), float),
         abs(gap),
         status,
-        _redundant(reduced, moments),
+        redundant,
         n_iter,
     )
 
@@ -311,7 +331,3 @@ def _solution(
 def _redundant(reduced: Reduced, moments: Moments) -> NDArray[np.intp]:
     return np.array([j for j in reduced.redundant if moments.exact[j]], dtype=np.intp)
 
-
-def names_of(index: NDArray[np.intp], moments: Moments) -> Sequence[str]:
-    """Names of some constraints."""
-    return [moments.names[j] for j in index]

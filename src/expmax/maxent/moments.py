@@ -90,7 +90,7 @@ def _listed(moments: Any, names: Sequence[str]) -> list[Any]:
         if missing or unknown:
             raise parameter_error("moments", f"given for {list(names)}", list(moments))
         return [moments[name] for name in names]
-    if np.ndim(moments) == 0 and not isinstance(moments, Sequence):
+    if isinstance(moments, int | float | np.number):
         moments = [moments]
     values = list(moments)
     if len(values) != len(names):

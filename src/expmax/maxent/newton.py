@@ -101,7 +101,7 @@ def newton(
         error = _size(penalty.residual(natural, gradient))
         if error <= tol and _reach(dual, step) < 1e-7:
             return Path(*_polish(dual, penalty, natural, at, step), "solved", iteration)
-        if error <= 1e-9 and _runs_away(dual, natural, step):
+        if error <= 1e-14 and _runs_away(dual, natural, step):
             return Path(natural, at, "edge", iteration)
         if iteration % 8 == 7 and separates(dual, penalty, natural):
             return Path(natural, at, "separated", iteration)

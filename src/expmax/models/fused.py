@@ -16,7 +16,7 @@ from expmax.families.base import ExponentialFamily, Family, MomentStatistics
 from expmax.families.gaussian import Gaussian, GaussianStatistics, precision_cholesky
 from expmax.statistics import Additive, Array
 
-__all__ = ["expect", "expected_log_joint", "maximize", "pays"]
+__all__ = ["cancellation", "expect", "expected_log_joint", "maximize", "pays"]
 
 WORTH = 100_000  # rows × components × monomials from which on numba's import and compilation pay
 
@@ -127,3 +127,17 @@ def _with_ridge(family: Gaussian, statistics: Any) -> Array:
         return statistics.second  # type: ignore[no-any-return]
     ridge = family.penalty * statistics.counts[:, None, None]
     return statistics.second + ridge * np.eye(statistics.second.shape[1])  # type: ignore[no-any-return]
+
+
+def cancellation(family: Family, parameters: Parameters, log_weights: Array) -> float:
+    """By how much the kernels let rounding grow: 1 where they centre about the means."""
+    if not isinstance(family, Gaussian):
+        return 1.0
+    from expmax.inference import kernels
+
+    mean = parameters["mean"]
+    if family.diagonal:
+        scale = 1.0 / np.sqrt(parameters["covariance"])
+    else:
+        scale = precision_cholesky(parameters)
+    return float(kernels.cancellation(log_weights, mean, scale))

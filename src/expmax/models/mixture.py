@@ -199,10 +199,13 @@ class MixtureModel:
 
     def magnitude(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
         """Size of the terms that Q sums, nats."""
-        return sum(
+        size = sum(
             group.family.magnitude(params.components[g], statistics.components[g])
             for g, group in enumerate(self.groups)
         )
+        if self.compiled and len(self.groups) == 1:
+            size *= fused.cancellation(self.groups[0].family, params.components[0], params.log_weights)
+        return size
 
     def log_prior(self, params: MixtureParameters) -> float:
         """Log prior density up to a constant, nats: 0 without a prior."""

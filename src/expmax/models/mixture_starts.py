@@ -162,8 +162,8 @@ class MixtureStarts:
         candidates = family.initialize(x[rows], np.eye(len(rows)))
         r, log_evidence, _ = model.assign(params, self.block)
         weight = np.ones(len(x)) if self.block.weight is None else self.block.weight
-        log_ratio = family.log_density(candidates, x) - log_evidence[:, None]
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # a single row may have no density of its own
+            log_ratio = family.log_density(candidates, x) - log_evidence[:, None]
             slopes = weight @ np.exp(log_ratio) - weight.sum()
         slopes[~np.isfinite(slopes)] = -np.inf
         best = int(np.argmax(slopes))
@@ -240,7 +240,8 @@ def initial_parameters(
     components = []
     for g, group in enumerate(model.groups):
         x = np.asarray(block.x, float)
-        components.append(group.family.initialize(x, responsibilities[:, group.index]))
+        with np.errstate(all="ignore"):  # what is not regular is left out below
+            components.append(group.family.initialize(x, responsibilities[:, group.index]))
     params = MixtureParameters(np.log(counts / counts.sum()), tuple(components))
     return model.hold(params) if model.is_regular(params) else None
 

@@ -8,7 +8,7 @@
 | text, true/false                                                           | Categorical        |
 | 0 and 1                                                                    | Bernoulli          |
 | whole numbers from 0 up whose mean is within 4 standard deviations of 0,   |                    |
-| with a variance of ½ to 50 times the mean (Poisson has 1): counts          | Poisson            |
+| with a variance of ½ to 20 times the mean (Poisson has 1): counts          | Poisson            |
 | other whole numbers, at most 7 different ones, each 5 times on average     | Categorical        |
 | every other number: measurements                                           | Gaussian           |
 
@@ -41,7 +41,7 @@ __all__ = ["Choice", "Verdict", "choose_family"]
 
 NAMES = 20  # texts, different in most rows, above which they are names
 NEAR_ZERO = 4.0  # standard deviations
-DISPERSION = (0.5, 50.0)  # of counts: variance over mean
+DISPERSION = (0.5, 20.0)  # of counts: variance over mean
 CODES, REPEATS = 7, 5
 
 
