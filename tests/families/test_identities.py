@@ -546,6 +546,31 @@ def test_statistics_at_different_parameters_do_not_add(case: Case) -> None:
     assert np.isnan(family.expected_log_density({**moved, name: 3 * moved[name]}, here))
 
 
+@over([c for c in INTERPOLATED if c.quadrature is not None])
+def test_chart_whitens_the_complete_information(case: Case) -> None:
+    """The score in v is the slope of Q, −∂²Q/∂v² is the identity, and v → θ → v is."""
+    family, r = case.family, np.ones((300, 1))
+    for k in range(case.n_components):
+        x = draw(case, k, 300)
+        theta = family.estimate(x)
+        statistics = family.statistics(theta, x, r)
+        chart = family.chart(theta, statistics)
+        assert chart is not None
+        assert_allclose(chart.scale, np.sqrt(300.0))
+        v = np.array([0.03, -0.02])[: len(chart.scale)]
+        assert_allclose(chart.to_vector(chart.from_vector(v)), v, rtol=1e-9)
+        assert_allclose(chart.score(theta, statistics), 0.0, atol=1e-5)
+        for j in range(len(v)):
+            e = 0.05 * np.eye(len(v))[j]
+            up, down = (
+                family.expected_log_density(chart.from_vector(v + h), statistics) for h in (e, -e)
+            )
+            score = chart.score(chart.from_vector(v), statistics)
+            assert_allclose(score[j], (up - down) / 0.1, atol=1e-5)
+            ahead, behind = (chart.score(chart.from_vector(h), statistics) for h in (e, -e))
+            assert_allclose((behind - ahead) / 0.1, np.eye(len(v))[j], atol=2e-3)
+
+
 def test_a_weibull_component_far_from_a_row_of_no_weight_stays_finite() -> None:
     family = Weibull()
     theta = {"shape": np.array([100.0, 0.5]), "scale": np.array([1.0, 1e4])}

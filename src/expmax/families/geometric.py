@@ -46,7 +46,7 @@ class Geometric(ExponentialFamily):
         return x
 
     def log_partition(self, natural: Array) -> Array:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # η ≥ 0 lies outside the family
             return -np.log(-np.expm1(natural[:, 0]))
 
     def to_mean(self, natural: Array) -> Array:
@@ -58,7 +58,7 @@ class Geometric(ExponentialFamily):
             return -np.log1p(1.0 / mean)
 
     def natural(self, parameters: Parameters) -> Array:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.log1p(-parameters["probability"])[:, None])
 
     def usual(self, natural: Array) -> dict[str, Array]:

@@ -13,11 +13,13 @@ from scipy.special import gammaln, xlogy
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily, Family, Memo
+from expmax.families.charts import FamilyChart
 from expmax.families.solvers import (
     HALF,
     UNIT_NODES,
     Anchor,
     Interpolant,
+    LocalChart,
     LocalStatistics,
     climb,
     expected_over_counts,
@@ -168,6 +170,30 @@ class NegativeBinomial(Family):
             size = current * np.exp(STEP * s)
         return {"mean": mean, "size": np.where(s == 0, current, size)}
 
+    def log_derivatives(
+        self, parameters: Parameters, statistics: LocalStatistics
+    ) -> tuple[Array, Array]:
+        """∂Q/∂(log m, log c), shape (K, 2), and −∂²Q where that vanishes, shape (K, 2, 2)."""
+        counts, anchor = statistics.counts, statistics.anchor
+        mean, size = parameters["mean"], parameters["size"]
+        rising, s = Interpolant(statistics.values), _coordinate(size, anchor.nodes)
+        clustered = _clustered(anchor)
+        with np.errstate(all="ignore"):
+            u = mean / size
+            lost = np.where(clustered, np.log1p(u), log1p_minus(u))
+            bend = np.where(clustered, -u, u * u) / (1 + u)
+            excess = (statistics.sums - counts * mean) / (size + mean)
+            by_size = rising(s, 1) / STEP - counts * size * lost
+            by_size += excess * np.where(clustered, -size, mean)
+            gradient = np.stack([size * excess, by_size], axis=1)
+            information = np.zeros((len(counts), 2, 2))
+            information[:, 0, 0] = counts * mean * size / (size + mean)
+            information[:, 1, 1] = counts * size * (lost + bend) - rising(s, 2) / STEP**2
+        return gradient, information
+
+    def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
+        return LocalChart(self, parameters, statistics)
+
     def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
         """Mean and variance, then steps of ascent."""
         values, rows, present = _distinct(x, memo)
@@ -240,15 +266,17 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
         return np.asarray(log_rising_excess(np.array(self._c), count) - gammaln(count + 1))
 
     def log_partition(self, natural: Array) -> Array:
-        rate = np.exp(natural[:, 0])
-        return rate if np.isinf(self._c) else -self._c * np.log1p(-rate / self._c)
+        with np.errstate(all="ignore"):  # η ≥ log c lies outside the family
+            rate = np.exp(natural[:, 0])
+            return rate if np.isinf(self._c) else -self._c * np.log1p(-rate / self._c)
 
     def to_mean(self, natural: Array) -> Array:
-        rate = np.exp(natural)
-        return rate / (1 - rate / self._c)
+        with np.errstate(all="ignore"):
+            rate = np.exp(natural)
+            return rate / (1 - rate / self._c)
 
     def to_natural(self, mean: Array) -> Array:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(mean) - np.log1p(mean / self._c)
 
     def natural(self, parameters: Parameters) -> Array:

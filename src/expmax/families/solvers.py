@@ -16,13 +16,14 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.special import digamma, exp1, gammaln, polygamma
 
-from expmax.contract import Degeneracy
+from expmax.contract import Degeneracy, Parameters
 from expmax.errors import ParameterError
 from expmax.statistics import Additive, Array
 
 __all__ = [
     "Anchor",
     "Interpolant",
+    "LocalChart",
     "LocalStatistics",
     "bessel_ratio",
     "climb",
@@ -543,3 +544,56 @@ def climb(
         at_root, at_best = value(root[None])[0], heights.max(axis=0)
         better = at_root >= at_best - 16 * EPS * np.abs(at_best)
     return np.where(np.isfinite(at_best), np.where(better, root, node), 0.0)
+
+
+class LocalChart:
+    """Logarithms of both parameters of a family with local statistics, v = Lᵀ(log θ − log θ₀).
+
+    LLᵀ = −∂²Q/∂(log θ)² at the reference. A coordinate along which Q is flat (a size at its cap, a
+    component without data) is left out.
+    """
+
+    def __init__(self, family: Any, parameters: Parameters, statistics: LocalStatistics) -> None:
+        self.family, self.parameters, self.names = family, parameters, tuple(parameters)
+        self.reference = self._logarithms(parameters)
+        _, information = family.log_derivatives(parameters, statistics)
+        diagonal = np.diagonal(information, axis1=1, axis2=2)
+        with np.errstate(invalid="ignore"):
+            live = np.isfinite(self.reference) & (diagonal > 1e-9 * statistics.counts[:, None])
+            live &= (
+                np.linalg.det(np.where(live.all(axis=1)[:, None, None], information, np.eye(2)))[
+                    :, None
+                ]
+                > 0
+            )
+        self.live = live
+        self.factors = [
+            np.linalg.cholesky(matrix[np.ix_(used, used)])
+            for matrix, used in zip(information, live, strict=True)
+        ]
+        self.scale = np.repeat(np.sqrt(statistics.counts), live.sum(axis=1))
+        self._cuts = np.cumsum(live.sum(axis=1))[:-1]
+
+    def _logarithms(self, parameters: Parameters) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(np.stack([parameters[name] for name in self.names], axis=1))
+
+    def to_vector(self, parameters: Parameters) -> Array:
+        change = self._logarithms(parameters) - self.reference
+        parts = zip(self.factors, change, self.live, strict=True)
+        return np.concatenate([factor.T @ row[used] for factor, row, used in parts])
+
+    def from_vector(self, vector: Array) -> Parameters:
+        shift = np.zeros(self.reference.shape)
+        for k, part in enumerate(np.split(vector, self._cuts)):
+            shift[k, self.live[k]] = np.linalg.solve(self.factors[k].T, part)
+        with np.errstate(over="ignore"):
+            return {
+                name: self.parameters[name] * np.exp(shift[:, j])
+                for j, name in enumerate(self.names)
+            }
+
+    def score(self, parameters: Parameters, statistics: LocalStatistics) -> Array:
+        gradient, _ = self.family.log_derivatives(parameters, statistics)
+        parts = zip(self.factors, gradient, self.live, strict=True)
+        return np.concatenate([np.linalg.solve(factor, row[used]) for factor, row, used in parts])

@@ -16,6 +16,7 @@ from expmax.families.solvers import (
     UNIT_NODES,
     Anchor,
     Interpolant,
+    LocalChart,
     LocalStatistics,
     climb,
     collapsed,
@@ -129,6 +130,32 @@ class Weibull(Family):
             shape = current * (1 + STEP * s)
             scale = anchor.unit * (powers(s) / counts) ** (1 / shape)
         return {"shape": shape, "scale": scale}
+
+    def log_derivatives(
+        self, parameters: Parameters, statistics: LocalStatistics
+    ) -> tuple[Array, Array]:
+        """∂Q/∂(log c, log s), shape (K, 2), and −∂²Q where that vanishes, shape (K, 2, 2)."""
+        counts, anchor = statistics.counts, statistics.anchor
+        shape, current = parameters["shape"], anchor.nodes[:, HALF]
+        powers, s = Interpolant(statistics.values), _coordinate(shape, anchor.nodes)
+        with np.errstate(all="ignore"):
+            log_ratio = np.log(parameters["scale"] / anchor.unit)
+            # z = Σ r (x/s)^c and its first two derivatives in c
+            turn, unit = np.exp(-shape * log_ratio), STEP * current
+            raw, first, second = powers(s), powers(s, 1) / unit, powers(s, 2) / unit**2
+            z = raw * turn
+            dz = (first - log_ratio * raw) * turn
+            ddz = (second - 2 * log_ratio * first + log_ratio**2 * raw) * turn
+            by_shape = counts + shape * (statistics.sums - counts * log_ratio - dz)
+            gradient = np.stack([by_shape, shape * (z - counts)], axis=1)
+            corner = shape * (counts - z - shape * dz)
+            information = np.stack(
+                [[counts + shape**2 * ddz, corner], [corner, shape**2 * z]]
+            ).transpose(2, 0, 1)
+        return gradient, information
+
+    def chart(self, parameters: Parameters, statistics: LocalStatistics) -> LocalChart:
+        return LocalChart(self, parameters, statistics)
 
     def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
         """Mean and variance of log x (Menon 1963, Technometrics 5(2)), then steps of ascent."""
