@@ -148,8 +148,8 @@ def test_other_names_are_refused(make, data):
     model = make().fit(pd.DataFrame(data, columns=["width", "height"]))
     with pytest.raises(ValueError, match="feature names"):
         model.predict(pd.DataFrame(data, columns=["width", "depth"]))
-    with pytest.raises(ValueError, match="features"):
-        model.predict(np.ones((3, 5)))
+    with pytest.raises(ValueError, match="3 features"):
+        model.predict(pd.DataFrame(np.ones((3, 3)), columns=["width", "height", "depth"]))
 
 
 def test_weights_and_labels_are_routed_by_a_search(make, data):

@@ -19,7 +19,11 @@ from expmax.families.geometric import Geometric
 from expmax.families.multinomial import Multinomial
 from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.poisson import Poisson
-from expmax.families.solvers import LocalStatistics
+from expmax.families.solvers import (
+    LocalStatistics,
+    dirichlet_concentration,
+    dirichlet_mean_log,
+)
 from expmax.families.weibull import Weibull
 from expmax.statistics import Additive, Array
 from tests.cases import CASES, Case
@@ -228,6 +232,17 @@ def test_kl_divergence_is_zero_at_equality_and_a_bregman_divergence(case: Case) 
     )
     scale = scale + EPS * (np.abs(other * family.to_mean(eta)).sum(axis=1) + np.roll(partition, 1))
     assert np.all(np.abs(family.kl_divergence(eta, other) - bregman) <= 16 * np.abs(scale))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3, -1), (-2, 2), (-2, 6), (6, 8)])
+@pytest.mark.parametrize("d", [2, 3, 20])
+def test_dirichlet_newton_converges_over_the_whole_range(d: int, low: float, high: float) -> None:
+    """Relative error of a few eps·Σα·max|E log x|: what the rounding of the means leaves."""
+    alpha = 10.0 ** np.random.default_rng(0).uniform(low, high, (200, d))
+    mean_log = dirichlet_mean_log(alpha)
+    error = np.abs(dirichlet_concentration(mean_log) / alpha - 1).max(axis=1)
+    condition = 1 + alpha.sum(axis=1) * (1 + np.abs(mean_log).max(axis=1))
+    assert np.all(error <= 64 * EPS * condition)
 
 
 # -- estimation ------------------------------------------------------------------------------------
@@ -560,15 +575,15 @@ def test_chart_whitens_the_complete_information(case: Case) -> None:
         v = np.array([0.03, -0.02])[: len(chart.scale)]
         assert_allclose(chart.to_vector(chart.from_vector(v)), v, rtol=1e-9)
         assert_allclose(chart.score(theta, statistics), 0.0, atol=1e-5)
-        for j in range(len(v)):
-            e = 0.05 * np.eye(len(v))[j]
+        score = chart.score(chart.from_vector(v), statistics)
+        for j, step in enumerate(1e-3 * np.eye(len(v))):
             up, down = (
-                family.expected_log_density(chart.from_vector(v + h), statistics) for h in (e, -e)
+                family.expected_log_density(chart.from_vector(v + h), statistics)
+                for h in (step, -step)
             )
-            score = chart.score(chart.from_vector(v), statistics)
-            assert_allclose(score[j], (up - down) / 0.1, atol=1e-5)
-            ahead, behind = (chart.score(chart.from_vector(h), statistics) for h in (e, -e))
-            assert_allclose((behind - ahead) / 0.1, np.eye(len(v))[j], atol=2e-3)
+            assert_allclose(score[j], (up - down) / 2e-3, atol=1e-5)
+            ahead, behind = (chart.score(chart.from_vector(h), statistics) for h in (step, -step))
+            assert_allclose((behind - ahead) / 2e-3, np.eye(len(v))[j], atol=1e-3)
 
 
 def test_a_weibull_component_far_from_a_row_of_no_weight_stays_finite() -> None:

@@ -168,7 +168,7 @@ def _lanczos(local: _Local, rng: np.random.Generator) -> tuple[Array, Array]:
     vector = rng.standard_normal(size)
     vector /= np.linalg.norm(vector)
     if norm > 0:
-        vector += local.score / norm
+        vector = 0.5 * vector + local.score / norm  # unequal parts: opposite ones never cancel
         vector /= np.linalg.norm(vector)
     basis, images = [vector], []
     for j in range(min(LANCZOS_STEPS, size)):
@@ -184,6 +184,8 @@ def _lanczos(local: _Local, rng: np.random.Generator) -> tuple[Array, Array]:
         basis.append(rest / length)
     frame = np.array(basis[: len(images)]).T
     small = frame.T @ np.array(images).T
+    if not np.isfinite(small).all():  # a difference left the parameter space: nothing is known
+        return np.array([np.nan]), np.zeros((size, 1))
     values, vectors = np.linalg.eigh(0.5 * (small + small.T))
     return values, frame @ vectors
 
@@ -200,6 +202,8 @@ def _saddle(
     if direction is None:
         values, vectors = _lanczos(local, rng)
         curvature, direction = float(values[0]), vectors[:, 0]
+        if not np.isfinite(curvature):
+            return Trial(False, remaining, point)
     scale = float(np.max(local.chart.scale))
     ends = []
     for reach in REACHES:

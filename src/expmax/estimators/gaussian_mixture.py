@@ -289,7 +289,12 @@ class GaussianMixture(Mixture):
     ) -> Search:
         """Find a proper maximum; where there is none, what reg_covar alone holds up."""
         given = self._given(x.shape[1])
-        result = self._attempt(problem, given, x, weight, label)
+        n_distinct = self._too_few_rows(x)
+        if n_distinct:
+            reason = f"{self.n_components} components share {n_distinct} distinct rows"
+            result = Search(reasons=[reason])
+        else:
+            result = self._attempt(problem, given, x, weight, label)
         best = result.best
         if self.reg_covar == 0 or not (best is None or best.status == "degenerate"):
             return result
@@ -306,6 +311,14 @@ class GaussianMixture(Mixture):
             elif run.status == "uncertified":
                 result.best = self._climb(problem, run, np.random.default_rng(0))
         return result
+
+    def _too_few_rows(self, x: NDArray[Any]) -> int:
+        """The number of distinct rows where it is at most K: each component may sit on one; else 0."""
+        k = int(self.n_components or 0)
+        if self.prior is not None or k == 1 or len(x) > 2 * k:
+            return 0
+        n_distinct = len(np.unique(x, axis=0))
+        return n_distinct if n_distinct <= k else 0
 
     def _attempt(
         self,
@@ -337,8 +350,10 @@ class GaussianMixture(Mixture):
             start = next(starts.starts(iter([np.random.default_rng(0)])), None)
             if start is None:
                 return Search(reasons=["the start is singular"])
-            run = Run(problem.at(start.params), "max_iter", History())
-            return _single(self._climb(problem, run, rng), start.kind)
+            run = self._climb(problem, Run(problem.at(start.params), "max_iter", History()), None)
+            if rng is not None and run.status == "uncertified":
+                run = self._climb(problem, run, rng)
+            return _single(run, start.kind)
         budget = Budget(0, round_size=n, short=0, continued=n)
         climb = climber(
             problem, tol=self.tol, max_iter=int(self.max_iter), accelerator=self._accelerator()

@@ -270,7 +270,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self._refuse_too_many(families, x)
         marginal = tuple(prepare.marginal_fit(group.family, x, weight) for group in groups)
         prior = as_prior(self.prior)
-        if prior is None:
+        if prior is None or prior.parameters is None:
             _refuse_single_row(groups, marginal, x)
         pseudo = None
         if prior is not None and prior.count > 0:
@@ -456,7 +456,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
         run = self._accept(result)
         params = run.point.params
-        if not self._keeps_order:
+        if not self._keeps_order and not _labelled(problem):
             params = model.permute(params, model.canonical_order(params))
         params = model.copy_parameters(params)
         self._model = model
@@ -737,6 +737,11 @@ def _patiently(
     for start in make(rationed()):
         misses = 0
         yield start
+
+
+def _labelled(problem: Problem) -> bool:
+    """Whether some row's component is known, so that components have their numbers from the user."""
+    return any(block.label is not None and block.label.max() >= 0 for block in problem.blocks)
 
 
 def _refuse_single_row(

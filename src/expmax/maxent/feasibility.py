@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack, issparse, vstack
 
 from expmax.statistics import Array
 
 __all__ = ["Separation", "conflicting", "possible_points", "separate"]
+
+SECONDS = 60.0  # that a linear program may take; one that takes longer proves nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ def separate(features: Any, halfwidth: Array, centre: Array | None = None) -> Se
     n, k = rows.shape
     if k == 0:
         return None
+    from scipy.optimize import linprog
+
     identity = eye_array(k, format="csr")
     moments = hstack([rows.T, identity, -identity, -identity])
     total = csr_array(np.concatenate([np.ones(n), np.zeros(3 * k)])[None, :])
@@ -58,7 +61,12 @@ def separate(features: Any, halfwidth: Array, centre: Array | None = None) -> Se
     bounds = [(0.0, None)] * (n + 2 * k) + [(-h, h) for h in halfwidth]
     right = np.concatenate([np.zeros(k), [1.0]])
     found = linprog(
-        cost, A_eq=vstack([moments, total]).tocsr(), b_eq=right, bounds=bounds, method="highs"
+        cost,
+        A_eq=vstack([moments, total]).tocsr(),
+        b_eq=right,
+        bounds=bounds,
+        method="highs",
+        options={"time_limit": SECONDS},
     )
     if found.status != 0 or found.fun <= 1e-9:
         return None
@@ -122,6 +130,8 @@ def possible_points(
     Freund, Roundy & Todd (1985), Identifying the set of always-active constraints in a system of
     linear inequalities by a single linear program, MIT Sloan 1674-85.
     """
+    from scipy.optimize import linprog
+
     rows = _as_sparse(features, centre)
     n = rows.shape[0]
     exact = halfwidth == 0
@@ -144,7 +154,12 @@ def possible_points(
     cost = np.concatenate([-np.ones(n), np.zeros(n + 1)])
     bounds = [(0.0, 1.0)] * n + [(0.0, None)] * (n + 1)
     found = linprog(
-        cost, A_eq=equalities, b_eq=np.zeros(equalities.shape[0]), bounds=bounds, method="highs",
+        cost,
+        A_eq=equalities,
+        b_eq=np.zeros(equalities.shape[0]),
+        bounds=bounds,
+        method="highs",
+        options={"time_limit": SECONDS},
         **options,
     )
     if found.status != 0:

@@ -26,7 +26,8 @@ from expmax.statistics import Array
 __all__ = ["Solution", "feature_range", "solve_points"]
 
 ROUNDING = 16 * np.finfo(float).eps
-LP_SIZE = 20_000_000  # non-zeros up to which linear programs are tried
+LP_SIZE = 5_000_000  # non-zeros up to which linear programs are tried
+LP_SIDE = 3000  # and the smaller of the numbers of points and features
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _possible(
         return None
     features, centre, half = reduced.features, reduced.centre, reduced.penalty.halfwidth
     size = features.nnz if issparse(features) else features.size
-    if size > LP_SIZE:
+    if size > LP_SIZE or min(features.shape) > LP_SIDE:
         if path.outcome == "separated":
             refuse(reduced.natural(path.natural, len(moments)), moments)
         return None

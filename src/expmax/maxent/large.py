@@ -5,10 +5,11 @@ Neither forms the Hessian: memory grows with the non-zeros of the features and w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from expmax.maxent.dual import Dual, DualValue
 from expmax.maxent.newton import Outcome, Path, Penalty, separates
@@ -16,6 +17,8 @@ from expmax.statistics import Array
 
 __all__ = ["MANY", "lbfgs"]
 
+MEMORY = 12  # steps that L-BFGS remembers
+PRODUCTS = 3000  # products with the Hessian that the last digits may cost
 MANY = 1000  # features above which the Hessian is not formed
 
 
@@ -38,17 +41,55 @@ def lbfgs(
 
 
 def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
-    def objective(natural: Array) -> tuple[float, Array]:
-        at = dual.evaluate(natural, hessian=False)
-        return at.value + penalty.value(natural), penalty.gradient(natural, at.gradient)
+    """L-BFGS without bounds: the two-loop recursion and a backtracking search."""
+    natural, at = start, dual.evaluate(start, hessian=False)
+    gradient = penalty.gradient(natural, at.gradient)
+    value = at.value + penalty.value(natural)
+    memory: deque[tuple[Array, Array, float]] = deque(maxlen=MEMORY)
+    for _ in range(5 * max_iter):
+        step = -_two_loops(gradient, memory)
+        slope = float(gradient @ step)
+        scale = 1.0 if memory else min(1.0, 1.0 / max(float(np.abs(gradient).sum()), 1e-300))
+        for _ in range(30):
+            trial = natural + scale * step
+            there = dual.evaluate(trial, hessian=False)
+            change = there.value + penalty.value(trial) - value
+            if change <= 1e-4 * scale * slope:
+                break
+            scale *= 0.5
+        else:
+            return natural
+        new = penalty.gradient(trial, there.gradient)
+        moved, bent = trial - natural, new - gradient
+        bend = float(moved @ bent)
+        if bend > 0:
+            memory.append((moved, bent, bend))
+        natural, gradient, value = trial, new, value + change
+        if float(np.abs(gradient).max()) < 1e-8 or -change < 1e-14 * (1.0 + abs(value)):
+            break
+    return natural
 
-    options = {"maxiter": 2 * max_iter, "maxcor": 20, "gtol": 1e-7, "ftol": 1e-15}
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    return np.asarray(found.x, float)
+
+def _two_loops(gradient: Array, memory: deque[tuple[Array, Array, float]]) -> Array:
+    """The approximate inverse Hessian of the last steps, times the gradient."""
+    q = gradient.copy()
+    shares = []
+    for moved, bent, bend in reversed(memory):
+        share = float(moved @ q) / bend
+        shares.append(share)
+        q -= share * bent
+    if memory:
+        _, bent, bend = memory[-1]
+        q *= bend / float(bent @ bent)
+    for (moved, bent, bend), share in zip(memory, reversed(shares), strict=True):
+        q += (share - float(bent @ q) / bend) * moved
+    return q
 
 
 def _split(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
     """λ = α − β with α, β ≥ 0, so that |λ| = α + β at the minimum."""
+    from scipy.optimize import minimize
+
     k = len(start)
     width = penalty.halfwidth
 
@@ -68,16 +109,24 @@ def _split(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
     return np.asarray(found.x[:k] - found.x[k:], float)
 
 
+@dataclass(slots=True)
+class Budget:
+    """Products with the Hessian still allowed."""
+
+    left: int
+
+
 def _truncated_newton(
     dual: Dual, penalty: Penalty, natural: Array, max_iter: int, tol: float
 ) -> Path:
     """Newton steps by conjugate gradients, on the coordinates that the L1 term leaves free."""
     at = dual.evaluate(natural, hessian=False)
+    budget = Budget(PRODUCTS)
     for iteration in range(max_iter):
         error = _error(penalty, natural, at)
         if error <= tol:
             return Path(natural, at, "solved", iteration)
-        moved = _step(dual, penalty, natural, at, error)
+        moved = _step(dual, penalty, natural, at, error, budget)
         if moved is None:
             return Path(natural, at, _outcome(dual, penalty, natural, error, tol), iteration)
         natural, at = moved
@@ -101,8 +150,10 @@ def _error(penalty: Penalty, natural: Array, at: DualValue) -> float:
 
 
 def _step(
-    dual: Dual, penalty: Penalty, natural: Array, at: DualValue, error: float
+    dual: Dual, penalty: Penalty, natural: Array, at: DualValue, error: float, budget: Budget
 ) -> tuple[Array, DualValue] | None:
+    if budget.left <= 0:
+        return None
     gradient = penalty.gradient(natural, at.gradient)
     residual = penalty.residual(natural, gradient)
     free = (penalty.halfwidth == 0) | (natural != 0) | (residual != 0)
@@ -112,6 +163,7 @@ def _step(
         diagonal = diagonal + variance
 
     def apply(v: Array) -> Array:
+        budget.left -= 1
         full = product(v) if variance is None else product(v) + penalty.pull(v)
         return np.where(free, full, 0.0)
 

@@ -20,7 +20,7 @@ from expmax.statistics import Array
 
 __all__ = ["Contradiction", "Reduced", "reduce_features"]
 
-DENSE = 1 << 24  # numbers a sparse matrix may hold to be worked on as a dense one
+DENSE = 1 << 22  # numbers a sparse matrix may hold to be worked on as a dense one
 SAME = 1e-11  # of a feature's spread: below it, a combination of others
 
 
@@ -182,9 +182,13 @@ def _sparse(features: csr_array, moments: Moments, middle: Array) -> Reduced:
     """Scaled only: the matrix stays sparse and its rank is not examined."""
     low = np.asarray(features.min(axis=0).todense(), float).ravel()
     high = np.asarray(features.max(axis=0).todense(), float).ravel()
-    scale = np.maximum(np.abs(low - middle), np.abs(high - middle))
-    constant = scale <= 4 * np.finfo(float).eps * np.abs(middle)
+    largest = np.maximum(np.abs(low - middle), np.abs(high - middle))
+    constant = largest <= 4 * np.finfo(float).eps * np.abs(middle)
     kept = np.flatnonzero(~constant)
+    first = np.asarray(features.mean(axis=0), float).ravel()
+    second = np.asarray(features.multiply(features).mean(axis=0), float).ravel()
+    scale = np.sqrt(np.maximum(second - first**2, 0.0) + (first - middle) ** 2)
+    scale = np.maximum(scale, 1e-8 * largest)
     scaled = features if len(kept) == features.shape[1] else features[:, kept]
     scaled = csr_array(
         (scaled.data / scale[kept][scaled.indices], scaled.indices, scaled.indptr), scaled.shape

@@ -12,7 +12,7 @@ from expmax.reports.text import ABSENT, Report, grid, heading, line, significant
 
 __all__ = ["history_table"]
 
-FULL = 16  # steps up to which every one is shown
+FULL = 24  # steps up to which every one is shown
 FIRST, MIDDLE, LAST = 5, 5, 4  # shown of a longer history
 
 
@@ -59,7 +59,9 @@ def _shown(n: int) -> list[int]:
     if n <= FULL:
         return list(range(n))
     middle = np.geomspace(FIRST, n - LAST, MIDDLE + 2).astype(int)[1:-1]
-    return sorted({*range(FIRST), *map(int, middle), *range(n - LAST, n)})
+    shown = {*range(FIRST), *map(int, middle), *range(n - LAST, n)}
+    gaps = {t + 1 for t in shown if t + 2 in shown}  # of one step: it takes the place of its dots
+    return sorted(shown | gaps)
 
 
 def _nats(value: float) -> str:

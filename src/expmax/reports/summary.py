@@ -48,14 +48,14 @@ def summary(estimator: Any) -> Report:
     >>> print(summary(Mixture(Poisson(), 2, random_state=0).fit(counts)))
     Mixture of 2 components: Poisson
     <BLANKLINE>
-      component           0       1
-      weight          0.500   0.500
-      column 0  rate  1.000  10.333
+     component            0      1
+     weight           0.498  0.502
+     column 0   rate   1.00  10.30
     <BLANKLINE>
-     log-likelihood -258.84 (3 parameters, 120 rows)
-     AIC 523.67   BIC 532.03   ICL 532.76
+     log-likelihood -286.77 (3 parameters, 120 rows)
+     AIC 579.53   BIC 587.89   ICL 588.32
      converged: an estimated ... nats left to gain
-     ...
+     ... starts, ... ended here; ... iterations in the last run, ... E-steps in all
     """
     check_is_fitted(estimator)
     parts: list[RenderableType] = [
