@@ -25,16 +25,19 @@ __all__ = [
     "Expectation",
     "Kind",
     "LatentModel",
+    "ParameterSpace",
     "Parameters",
     "Start",
 ]
 
 Kind = Literal["exact", "bound", "approximate", "monte_carlo"]
-# Parameters of K components by name: arrays whose first axis is the component, or nested mappings of such.
+# Parameters of K components by name: arrays whose first axis is the component. Those of a Product are
+# nested (the label of a factor, then its own names), hence Any.
 Parameters = Mapping[str, Any]
 
 P = TypeVar("P")
 S = TypeVar("S", bound=Additive)
+Seen = TypeVar("Seen", bound=Additive, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +105,61 @@ class Compute(Protocol):
         ...
 
 
-class Chart(Protocol[P, S]):
+class Chart(Protocol[P, Seen]):
     """Local unconstrained coordinates v in which the complete-data information is the identity.
 
     v = 0 is the reference. In these coordinates the score of the log-likelihood equals, to first order,
     the EM step.
     """
 
-    def to_vector(self, params: P) -> Array: ...
-    def from_vector(self, vector: Array) -> P: ...
-    def score(self, params: P, statistics: S) -> Array: ...
+    scale: Array  # √count behind each coordinate: v/scale is a change in units of one observation
+
+    def to_vector(self, params: P) -> Array:
+        """v of parameters."""
+        ...
+
+    def from_vector(self, vector: Array) -> P:
+        """Parameters at v; not finite where v leaves their space."""
+        ...
+
+    def score(self, params: P, statistics: Seen) -> Array:
+        """∂(Q(θ; S) + log prior)/∂v at the parameters."""
+        ...
+
+
+class ParameterSpace(Protocol[P]):
+    """Parameters as unconstrained numbers: all that a model needs to offer to be accelerated."""
+
+    def pack(self, params: P) -> Array:
+        """The numbers of parameters."""
+        ...
+
+    def unpack(self, vector: Array) -> P:
+        """The parameters of numbers."""
+        ...
 
 
 class LatentModel(Protocol[P, S]):
-    """The contract of every model. Capabilities beyond the first three methods are optional."""
+    """The contract of every model: three methods.
 
-    def expect(self, params: P, block: Block) -> Expectation[S]: ...
-    def maximize(self, statistics: S, params: P) -> P: ...
-    def expected_log_joint(self, params: P, statistics: S) -> float: ...
+    What a model offers besides is found by name, and what is absent is derived or refused: `log_prior(params)`;
+    `space` (a `ParameterSpace`) or `chart(params, statistics)` (a `Chart`) for acceleration, certificate and
+    standard errors; `score(params, statistics)` = ∂Q/∂pack(θ); `degeneracies(params, statistics)`;
+    `boundary(params)`, names of parameters on the edge of their space; `starts(blocks, rng)`;
+    `magnitude(params, statistics)`, the size of the terms that Q sums.
+    """
+
+    def expect(self, params: P, block: Block) -> Expectation[S]:
+        """E-step on one block: expected sufficient statistics, log-likelihood, entropy of q."""
+        ...
+
+    def maximize(self, statistics: S, params: P) -> P:
+        """M-step: argmax over θ of Q(θ; S) (+ log prior), or any ascent of it from `params`."""
+        ...
+
+    def expected_log_joint(self, params: P, statistics: S) -> float:
+        """Q(θ; S) = E_q log p(x, z | θ), nats, from the statistics alone."""
+        ...
 
 
 def iterate_rows(n_rows: int, rows_per_block: int) -> Iterator[slice]:

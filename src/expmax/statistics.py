@@ -37,20 +37,22 @@ class Additive:
 
     def zero(self) -> Self:
         """The neutral record of the same shapes."""
-        return self._combine(lambda a, _: np.zeros_like(a) if isinstance(a, np.ndarray) else 0.0, self)
+        return self._combine(
+            lambda a, _: np.zeros_like(a) if isinstance(a, np.ndarray) else 0.0, self
+        )
 
     def _combine(self, operation: Callable[[Any, Any], Any], other: Self) -> Self:
         return type(self)(
             *(
                 _apply(operation, getattr(self, name), getattr(other, name))
-                for name in _field_names(type(self))
+                for name in _field_names(type(self))  # type: ignore[arg-type]
             )
         )
 
 
 @cache
 def _field_names(record: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(record))  # type: ignore[arg-type]
+    return tuple(field.name for field in fields(record))
 
 
 def _apply(operation: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:

@@ -13,6 +13,7 @@ from expmax.errors import parameter_error
 
 __all__ = ["Serial", "Threads", "make_compute", "tree_sum"]
 
+
 class Addable(Protocol):
     """Anything with +."""
 
@@ -35,6 +36,7 @@ class Serial:
     """One block after another in the calling thread."""
 
     def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
+        """The sum of function(block) in the fixed tree."""
         if len(blocks) == 1:
             return function(blocks[0])
         return tree_sum([function(block) for block in blocks])
@@ -48,6 +50,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(n_workers, thread_name_prefix="expmax")
 
     def total(self, function: Callable[[Block], A], blocks: Sequence[Block]) -> A:
+        """The sum of function(block) in the fixed tree, terms computed side by side."""
         if len(blocks) == 1:
             return function(blocks[0])
         return tree_sum(list(self._pool.map(function, blocks)))

@@ -27,9 +27,7 @@ class Rows:
     square: Array  # Σ w² of the rows behind each
 
 
-def compress(
-    x: NDArray[Any], weight: Array | None, label: NDArray[np.int64] | None
-) -> Rows:
+def compress(x: NDArray[Any], weight: Array | None, label: NDArray[np.int64] | None) -> Rows:
     """Distinct rows (values and label) with their total weights; all rows as they are where few repeat.
 
     −0 equals 0 and NaN equals NaN. The order of the distinct rows does not depend on that of the data.
@@ -58,8 +56,10 @@ def _compressed(
     if 2 * n_distinct > len(x):
         return None
     totals = np.bincount(inverse, weight, n_distinct)
-    counts = np.bincount(inverse, minlength=n_distinct).astype(float)
-    squares = counts if weight is None else np.bincount(inverse, weight**2, n_distinct)
+    counts = np.bincount(inverse, minlength=n_distinct).astype(np.float64)
+    squares = counts
+    if weight is not None:
+        squares = np.bincount(inverse, weight**2, n_distinct).astype(float)
     return Rows(
         x[first] + 0.0,
         totals.astype(float),

@@ -21,18 +21,31 @@ from expmax.statistics import Array
 __all__ = ["Accelerator", "Lbfgs", "accelerators"]
 
 MEMORY = 12
-REACH = 1.0  # longest change of any coordinate, in units of one observation's (a standard deviation)
+REACH = (
+    1.0  # longest change of any coordinate, in units of one observation's (a standard deviation)
+)
 
 
 class Accelerator(Protocol):
     """Proposes points from what it has seen; None leaves the step to EM."""
 
-    name: str
-    remaining: float  # estimated gain still to come at the last point seen, nats
+    @property
+    def name(self) -> str:
+        """What the history calls its steps."""
+        ...
 
-    def propose(self, point: Point) -> Point | None: ...
+    @property
+    def remaining(self) -> float:
+        """Estimated gain still to come at the last point seen, nats."""
+        ...
 
-    def saw_em_step(self, old: Point, new: Point) -> None: ...
+    def propose(self, point: Point) -> Point | None:
+        """An accelerated step that does not lower the objective; None leaves the step to EM."""
+        ...
+
+    def saw_em_step(self, old: Point, new: Point) -> None:
+        """Learn from an EM step."""
+        ...
 
 
 class Lbfgs:

@@ -21,7 +21,11 @@ CG_STEPS = 10
 VERIFY_STEPS = 5
 LANCZOS_STEPS = 10
 DIFFERENCE = 1e-5  # step of the differences, in units of one observation's coordinate
-REACHES = (0.3, 0.1, 0.03)  # how far from a saddle to look, in units of one observation's coordinate
+REACHES = (
+    0.3,
+    0.1,
+    0.03,
+)  # how far from a saddle to look, in units of one observation's coordinate
 DROP = 10.0  # the estimate must fall by this factor after its own step
 
 

@@ -59,6 +59,7 @@ class Squarem(_Extrapolation):
         self.cap = FIRST_CAP
 
     def propose(self, point: Point) -> Point | None:
+        """An extrapolated step, or the two EM steps it was made from."""
         if not self.usable:
             return None
         once = self.problem.at(self.problem.maximize(point))
@@ -95,7 +96,8 @@ class Anderson(_Extrapolation):
 
     References
     ----------
-    Walker & Ni (2011), SIAM J. Numer. Anal. 49(4). Henderson & Varadhan (2019), J. Comput. Graph. Statist. 28(4).
+    Walker & Ni (2011), SIAM J. Numer. Anal. 49(4).
+    Henderson & Varadhan (2019), J. Comput. Graph. Statist. 28(4).
     """
 
     name = "anderson"
@@ -105,6 +107,7 @@ class Anderson(_Extrapolation):
         self.past: deque[tuple[Array, Array]] = deque(maxlen=DEPTH)
 
     def propose(self, point: Point) -> Point | None:
+        """A mixed step, or the EM step where it falls."""
         if not self.usable:
             return None
         here = self.array(point.params)

@@ -55,9 +55,7 @@ class FitResult(Generic[P]):
         """
         assert self.problem is not None
         problem = self.problem
-        ones = [
-            np.ones(len(b.x)) if b.weight is None else b.weight**2 for b in problem.blocks
-        ]
+        ones = [np.ones(len(b.x)) if b.weight is None else b.weight**2 for b in problem.blocks]
         return information_errors(problem, problem.at(self.params), method, named_numbers, ones)
 
     @property

@@ -23,7 +23,9 @@ class History:
 
     log_likelihood: list[float] = field(default_factory=list)  # ℓ(θ_t)
     objective: list[float] = field(default_factory=list)  # ℓ(θ_t) + log prior(θ_t)
-    elbo: list[float] = field(default_factory=list)  # Q(θ_t; S_t) + H_t: equals ℓ(θ_t) when q is exact
+    elbo: list[float] = field(
+        default_factory=list
+    )  # Q(θ_t; S_t) + H_t: equals ℓ(θ_t) when q is exact
     delta_q: list[float] = field(default_factory=list)  # gain of the M-step
     kl: list[float] = field(default_factory=list)  # KL(q_t ‖ p(z|x, θ_{t+1})): gain of the E-step
     step: list[str] = field(default_factory=list)  # "em", or the accelerator's name

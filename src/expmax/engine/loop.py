@@ -133,7 +133,11 @@ def ascend(
                 on_step(len(run.history), run.point.objective)
             if run.status == "max_iter" and boost is not None and _hopeless(run, boost, floor):
                 run.status = "uncertified"
-            if run.status == "max_iter" and patience.due(run) and _promising(problem, run, boost, tol):
+            if (
+                run.status == "max_iter"
+                and patience.due(run)
+                and _promising(problem, run, boost, tol)
+            ):
                 _conclude(problem, run, tol, certifier, patience)
                 boost = None if accelerator is None else accelerator(problem)
     except KeyboardInterrupt:

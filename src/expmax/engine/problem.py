@@ -44,8 +44,10 @@ class Problem:
         self.n_expect += 1
 
         def expect(block: Block) -> Expectation[Any]:
-            with np.errstate(all="ignore"):  # what is not finite is seen; threads need it set inside
-                return self.model.expect(params, block)  # type: ignore[no-any-return]
+            with np.errstate(
+                all="ignore"
+            ):  # what is not finite is seen; threads need it set inside
+                return self.model.expect(params, block)
 
         expectation = self.compute.total(expect, self.blocks)
         return Point(params, expectation, expectation.log_likelihood + self.log_prior(params))

@@ -37,9 +37,13 @@ class StartRecord:
 class StartSource(Protocol):
     """What a model offers as starts; `rngs` yields one generator a start."""
 
-    def starts(self, rngs: Iterator[Rng]) -> Iterator[Start[Any]]: ...
+    def starts(self, rngs: Iterator[Rng]) -> Iterator[Start[Any]]:
+        """Starts of several kinds in rotation."""
+        ...
 
-    def moves(self, params: Any, rngs: Iterator[Rng]) -> Iterator[Start[Any]]: ...
+    def moves(self, params: Any, rngs: Iterator[Rng]) -> Iterator[Start[Any]]:
+        """Rearrangements of a solution."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +193,8 @@ def _finish(
     result.tops.sort(key=lambda other: (is_spike(other.point), -other.point.objective))
     better = result.best is not result.tops[0]
     if result.best is not None and better:
-        better = (
-            result.tops[0].point.objective > result.best.point.objective + 1e-6
-            or is_spike(result.best.point)
+        better = result.tops[0].point.objective > result.best.point.objective + 1e-6 or is_spike(
+            result.best.point
         )
     result.best = result.tops[0]
     return better
@@ -224,8 +227,10 @@ def _swaps(
         result.records.append(StartRecord(move.kind, seeds.last, point.objective, "short run"))
         promising = point.objective > best - budget.near and not is_spike(point)
         same = abs(point.objective - best) < SAME
-        if promising and not same and _finish(
-            climb, trial.origin, len(result.records) - 1, is_spike, result
+        if (
+            promising
+            and not same
+            and _finish(climb, trial.origin, len(result.records) - 1, is_spike, result)
         ):
             failures = 0
             moves = source.moves(result.best.point.params, seeds)

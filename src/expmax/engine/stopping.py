@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from expmax.engine.history import History
 
 __all__ = ["remaining_gain"]
@@ -25,12 +27,12 @@ def remaining_gain(history: History, objective: float, rounding: float) -> float
             break
         steps += 1
     values = [*history.objective[len(history) - steps :], objective]
-    gains = [b - a for a, b in zip(values, values[1:], strict=False)]
+    gains = [b - a for a, b in pairwise(values)]
     if len(gains) >= 2 and max(gains[-2:]) <= rounding:
         return rounding
     if len(gains) < 3:
         return float("inf")
-    ratios = [b / a if a > rounding else 1.0 for a, b in zip(gains, gains[1:], strict=False)]
+    ratios = [b / a if a > rounding else 1.0 for a, b in pairwise(gains)]
     if gains[-1] <= rounding:
         ratios = ratios[:-1]
     rate = max(ratios)

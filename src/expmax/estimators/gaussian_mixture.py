@@ -206,7 +206,7 @@ class GaussianMixture(Mixture):
         _one_of("covariance_type", self.covariance_type, (*ALIASES, *STRUCTURES))
         _one_of("init_params", self.init_params, RECIPES)
         _one_of("effort", self.effort, EFFORT)
-        if self.warm_start not in (True, False):
+        if not isinstance(self.warm_start, bool | np.bool_):
             raise parameter_error("warm_start", "True or False", self.warm_start)
 
     def _families(self) -> list[Family]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from os import PathLike
 from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+)
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import Serial, make_compute
@@ -69,7 +74,7 @@ class Training:
         return [values[rows] for rows in iterate_rows(len(values), self.size)]
 
 
-class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """A finite mixture p(x) = Σ_k w_k p_k(x | θ_k) of any families, fitted by EM.
 
     Parameters
@@ -527,7 +532,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         ]
         if len(model.groups) == 1:
             named = model.groups[0].family.named_parameters(params.components[0])
-            self.params_ = {"weights": self.weights_, **named}
+            self.params_: dict[str, Any] = {"weights": self.weights_, **named}
         else:
             self.params_ = {"weights": self.weights_, "components": self.components_}
         self._n_features_out = model.n_components
@@ -652,7 +657,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
 
         References
         ----------
-        Louis (1982), J. R. Statist. Soc. B 44(2). White (1982), Econometrica 50(1). McLachlan & Peel (2000), §2.15.
+        Louis (1982), J. R. Statist. Soc. B 44(2). White (1982), Econometrica 50(1).
+        McLachlan & Peel (2000), §2.15.
         """
         from expmax.estimators.uncertainty import standard_errors
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_random_state, validate_data
 
 from expmax.contract import Parameters, iterate_rows
 from expmax.data.compression import Rows, _distinct
@@ -54,9 +54,7 @@ def fit_encoder(table: Table, families: Sequence[Family]) -> Encoder:
     wanted: set[int] = set()
     for family in families:
         wanted |= set(_categorical_columns(family, table))
-    return Encoder(
-        table.names, {i: table.columns[i].encode().categories for i in sorted(wanted)}
-    )
+    return Encoder(table.names, {i: table.columns[i].encode().categories for i in sorted(wanted)})
 
 
 def _categorical_columns(family: Family, table: Table) -> Iterable[int]:
@@ -131,11 +129,13 @@ def check_labels(
     label = np.asarray(labels)
     if label.shape != (n_rows,):
         raise parameter_error(name, f"of shape ({n_rows},)", label.shape)
-    whole = label.astype(np.int64)
+    rule = f"-1 (unknown) or a component from 0 to {n_components - 1}"
+    if label.dtype.kind not in "biufO":
+        raise parameter_error(name, rule, label)
+    with np.errstate(invalid="ignore"):
+        whole = label.astype(np.int64)
     if not np.array_equal(whole, label) or whole.min() < -1 or whole.max() >= n_components:
-        raise parameter_error(
-            name, f"-1 (unknown) or a component from 0 to {n_components - 1}", label
-        )
+        raise parameter_error(name, rule, label)
     return whole
 
 
@@ -145,10 +145,25 @@ def in_one_order(rows: Rows) -> Rows:
         return rows
     first, inverse, n = _distinct(rows.x, rows.label)
     total, count, square = (
-        np.bincount(inverse, values, n) for values in (rows.weight, rows.count, rows.square)
+        np.bincount(inverse, values, n).astype(np.float64) for values in (rows.weight, rows.count, rows.square)
     )
     label = None if rows.label is None else rows.label[first]
     return Rows(rows.x[first] + 0.0, total, label, count, square)
+
+
+def refuse_random_state(value: Any) -> None:
+    """None, a seed, or a generator of NumPy's older kind: as scikit-learn takes them."""
+    try:
+        check_random_state(value)
+    except (TypeError, ValueError):
+        raise parameter_error("random_state", "None, an integer or a RandomState", value) from None
+
+
+def refuse_tolerance(value: Any) -> None:
+    """A finite number of nats, at least 0."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and 0 <= value < np.inf):
+        raise parameter_error("tol", "a finite number of at least 0 (nats)", value)
 
 
 def positive_integer(name: str, value: Any, least: int = 1) -> int:

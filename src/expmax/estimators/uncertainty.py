@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +101,7 @@ def _refit(
             )
         )
     again = Problem(model, blocks, Serial())
-    run = ascend(
-        again, again.at(params), tol=1e-3, max_iter=500, accelerator=accelerators("auto")
-    )
+    run = ascend(again, again.at(params), tol=1e-3, max_iter=500, accelerator=accelerators("auto"))
     if run.status in ("degenerate", "not_finite", "decreased"):
         return None
     return flatten_values(described(model, _align(model, run.point, params)))

@@ -286,15 +286,17 @@ class ExponentialFamily(Family):
         out = masked_dot(t, natural)
         partition = self.log_partition(natural)
         with np.errstate(invalid="ignore"):
-            out += log_base[:, None] - (partition if present is None else present[:, None] * partition)
+            out += log_base[:, None] - (
+                partition if present is None else present[:, None] * partition
+            )
         return out
 
     def moments(self, x: Array, memo: Memo = None) -> tuple[Array, Array, Array | None]:
         """T(x), log h(x) and the rows present (None: all); rows with a missing cell are zero."""
         if memo is not None and "moments" in memo:
-            return memo["moments"]  # type: ignore[no-any-return]
+            return memo["moments"]
         x = np.asarray(x, float)
-        missing = np.isnan(x).any(axis=1)
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(x).any(axis=1))
         if missing.any():
             result = self._moments_with_missing(x, missing)
         else:

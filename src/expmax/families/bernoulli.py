@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.charts import LogitChart, FamilyChart
+from expmax.families.charts import FamilyChart, LogitChart
 from expmax.statistics import Array
 
 __all__ = ["Bernoulli"]

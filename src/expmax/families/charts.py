@@ -18,7 +18,14 @@ from expmax.contract import Parameters
 from expmax.families.parameters import put
 from expmax.statistics import Array
 
-__all__ = ["CategoryChart", "FamilyChart", "LogitChart", "NaturalChart", "ProductChart", "SimplexCoordinates"]
+__all__ = [
+    "CategoryChart",
+    "FamilyChart",
+    "LogitChart",
+    "NaturalChart",
+    "ProductChart",
+    "SimplexCoordinates",
+]
 
 
 class FamilyChart(Protocol):
@@ -177,7 +184,9 @@ class LogitChart:
 class ProductChart:
     """The charts of the factors side by side."""
 
-    def __init__(self, labels: Sequence[str], charts: Sequence[FamilyChart | None], rest: Parameters) -> None:
+    def __init__(
+        self, labels: Sequence[str], charts: Sequence[FamilyChart | None], rest: Parameters
+    ) -> None:
         self.labels = labels
         self.charts = charts  # None: a factor with nothing to estimate
         self.rest = rest

@@ -200,7 +200,9 @@ class Gaussian(Family):
                 self.structure, statistics.counts, np.nan_to_num(scatter), start
             )
             return {"mean": mean, "covariance": variances}
-        moved = np.where(counts > 0, shift, 0.0)  # an empty component adds nothing to a shared scatter
+        moved = np.where(
+            counts > 0, shift, 0.0
+        )  # an empty component adds nothing to a shared scatter
         scatter = statistics.second - statistics.first[:, :, None] * moved[:, None, :]
         if self.penalty:
             scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])

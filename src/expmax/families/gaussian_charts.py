@@ -24,16 +24,14 @@ class FullChart:
         self.family, self.counts = family, counts
         self.mean, self.factor = parameters["mean"], factor
         self.tied = family.structure == "EEE"
-        k, d = self.mean.shape
+        d = self.mean.shape[1]
         self.upper = np.triu_indices(d)
         self.on_diagonal: NDArray[np.bool_] = self.upper[0] == self.upper[1]
         root = np.sqrt(np.maximum(counts, np.finfo(float).tiny))
         self.mean_root = root[:, None]
         spread = np.sqrt(counts.sum(keepdims=True)) if self.tied else root
         self.factor_root = spread[:, None] * np.where(self.on_diagonal, np.sqrt(2.0), 1.0)
-        self.scale = np.concatenate(
-            [np.repeat(root, d), np.repeat(spread, len(self.on_diagonal))]
-        )
+        self.scale = np.concatenate([np.repeat(root, d), np.repeat(spread, len(self.on_diagonal))])
         self.inverse = np.linalg.inv(factor)
 
     def to_vector(self, parameters: Parameters) -> Array:
@@ -53,7 +51,9 @@ class FullChart:
         ratio = np.zeros((len(entries), d, d))
         ratio[:, *self.upper] = entries
         factor = self.factor @ ratio
-        inverse = np.linalg.inv(factor) if np.isfinite(factor).all() else np.full_like(factor, np.nan)
+        inverse = (
+            np.linalg.inv(factor) if np.isfinite(factor).all() else np.full_like(factor, np.nan)
+        )
         covariance = inverse.swapaxes(1, 2) @ inverse
         return {"mean": mean, "covariance": covariance, "precision_cholesky": factor}
 
@@ -85,8 +85,8 @@ class DiagonalChart:
         self.mean, self.deviation = parameters["mean"], np.sqrt(parameters["covariance"])
         k, d = self.mean.shape
         structure = family.structure
-        self.rows: Array = np.zeros(k, int) if structure[0] == "E" else np.arange(k)
-        self.columns: Array = np.zeros(d, int) if structure[1] == "I" else np.arange(d)
+        self.rows: NDArray[Any] = np.zeros(k, int) if structure[0] == "E" else np.arange(k)
+        self.columns: NDArray[Any] = np.zeros(d, int) if structure[1] == "I" else np.arange(d)
         self.shape = (int(self.rows[-1]) + 1, int(self.columns[-1]) + 1)
         self.mean_root = np.sqrt(np.maximum(counts, np.finfo(float).tiny))
         self.spread_root = np.sqrt(2.0 * self._pool(counts))

@@ -332,7 +332,7 @@ def _rising(anchor: Anchor, x: Array) -> Array:
 def _distinct(x: Array, memo: Memo) -> tuple[Array, NDArray[np.intp], NDArray[np.bool_]]:
     """The distinct counts, the one of each row (the first where missing), and the rows present."""
     if memo is not None and "distinct" in memo:
-        return memo["distinct"]  # type: ignore[no-any-return]
+        return memo["distinct"]
     present = ~np.isnan(x[:, 0])
     values, rows = np.unique(np.where(present, x[:, 0], 0.0), return_inverse=True)
     result = values, rows, present

@@ -202,7 +202,9 @@ class Product(Family):
             family.chart(self._part(parameters, i), statistics.factors[i])
             for i, family in enumerate(self.families)
         ]
-        known = (c is not None or not f.is_estimated for c, f in zip(charts, self.families, strict=True))
+        known = (
+            c is not None or not f.is_estimated for c, f in zip(charts, self.families, strict=True)
+        )
         if not all(known):
             return None
         return ProductChart([_label(key) for key in self.keys], charts, parameters)
@@ -276,7 +278,7 @@ class Product(Family):
             return x[:, self.slices[index]], None
         if ("view", index) not in memo:
             memo["view", index] = (np.ascontiguousarray(x[:, self.slices[index]]), {})
-        return memo["view", index]  # type: ignore[no-any-return]
+        return memo["view", index]
 
 
 def _positions(key: Key, n_columns: int, names: Sequence[str] | None) -> NDArray[np.intp]:

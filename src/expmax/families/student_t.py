@@ -511,7 +511,7 @@ def _observed(x: Array, memo: Memo) -> tuple[Array, Array | None]:
     if x.shape[1] > 1:
         return x, None
     if memo is not None and "observed" in memo:
-        return memo["observed"]  # type: ignore[no-any-return]
+        return memo["observed"]
     missing = np.isnan(x)
     result: tuple[Array, Array | None] = x, None
     if missing.any():

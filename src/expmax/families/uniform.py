@@ -76,8 +76,9 @@ class Uniform(Family):
 
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
         missing = np.isnan(x)
-        inside = (((x >= self.low) & (x <= self.high)) | missing).all(axis=1)
-        width = np.broadcast_to(np.subtract(self.high, self.low), x.shape[1:])
+        low, high = np.asarray(self.low, float), np.asarray(self.high, float)
+        inside = (((x >= low) & (x <= high)) | missing).all(axis=1)
+        width = np.broadcast_to(high - low, x.shape[1:])
         log_height = -(np.where(missing, 0.0, np.log(width)).sum(axis=1))
         out = np.where(inside, log_height, -np.inf)
         return np.repeat(out[:, None], len(parameters["low"]), axis=1)

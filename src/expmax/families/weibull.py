@@ -211,7 +211,7 @@ class Weibull(Family):
 def _log_values(x: Array, memo: Memo) -> tuple[Array, NDArray[np.bool_]]:
     """log x (0 where missing) and the rows present."""
     if memo is not None and "log" in memo:
-        return memo["log"]  # type: ignore[no-any-return]
+        return memo["log"]
     present = ~np.isnan(x[:, 0])
     result = np.log(np.where(present, x[:, 0], 1.0)), present
     if memo is not None:

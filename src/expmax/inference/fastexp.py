@@ -57,7 +57,7 @@ def exp_nonpositive(x: float) -> float:
     p = (p * r + 0.0013888888658315946) * r + 0.008333333368009366
     p = (p * r + 0.041666666667304904) * r + 0.16666666666619034
     p = ((p * r + 0.5) * r + 1.0) * r + 1.0
-    return p * _from_bits(_bits(n) << 52)  # type: ignore[no-any-return]
+    return p * _from_bits(_bits(n) << 52)
 
 
 @_inlined
@@ -77,4 +77,4 @@ def log_normal(x: float) -> float:
     p = (p * q + 2.0 / 9.0) * q + 2.0 / 7.0
     p = (p * q + 2.0 / 5.0) * q + 2.0 / 3.0
     nan = x - x  # zero, but for a NaN, whose bits alone would pass for a number
-    return n * LOG_2 + (p * q + 2.0) * s + nan  # type: ignore[no-any-return]
+    return n * LOG_2 + (p * q + 2.0) * s + nan

@@ -268,7 +268,7 @@ def expected_full(
 
     Components without a count are left out, so that 0 · -inf is 0.
     """
-    return kernels_mstep.expected(  # type: ignore[no-any-return]
+    return kernels_mstep.expected(
         ready(counts, FLOAT),
         ready(reference, FLOAT),
         ready(first, FLOAT),

@@ -155,12 +155,15 @@ class Dual:
         """log p_i of every point: shape (n,)."""
         return np.concatenate([self._scores(b, natural) - log_partition for b in self.blocks])
 
-    def extent(self, direction: Array) -> Extent:
-        """Smallest and largest v·g_i over the points."""
+    def extent(self, direction: Array, natural: Array | None = None, value: float = 0.0) -> Extent:
+        """Smallest and largest v·g_i over the points, or those with log p_i > −45 at a given λ."""
 
         def of(block: Points) -> Extent:
             along = self._along(block, direction)
-            return Extent(float(along.min()), float(along.max()))
+            if natural is not None:
+                along = along[self._scores(block, natural) > value - 45.0]
+            low, high = along.min(initial=np.inf), along.max(initial=-np.inf)
+            return Extent(float(low), float(high))
 
         result: Extent = self.compute.total(of, self.blocks)
         return result

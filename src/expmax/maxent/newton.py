@@ -99,9 +99,9 @@ def newton(
         gradient = penalty.gradient(natural, at.gradient)
         step = _direction(natural, gradient, at, penalty)
         error = _size(penalty.residual(natural, gradient))
-        if error <= tol and _reach(dual, step) < 1e-7:
+        if error <= tol and _reach(dual, step, natural, at) < 1e-7:
             return Path(*_polish(dual, penalty, natural, at, step), "solved", iteration)
-        if error <= 1e-14 and _runs_away(dual, natural, step):
+        if error <= 1e-14 and _runs_away(dual, natural, at, step):
             return Path(natural, at, "edge", iteration)
         if iteration % 8 == 7 and separates(dual, penalty, natural):
             return Path(natural, at, "separated", iteration)
@@ -135,16 +135,16 @@ def _size(vector: Array) -> float:
     return float(np.abs(vector).max(initial=0.0))
 
 
-def _reach(dual: Dual, step: Array) -> float:
-    """The largest change of any log p_i by a step, nats."""
+def _reach(dual: Dual, step: Array, natural: Array, at: DualValue) -> float:
+    """The largest change of a log p_i by a step, nats, at points that are not yet out of sight."""
     if not step.any():
         return 0.0
-    extent = dual.extent(step)
+    extent = dual.extent(step, natural, at.value)
     return max(abs(extent.low), abs(extent.high))
 
 
-def _runs_away(dual: Dual, natural: Array, step: Array) -> bool:
-    return _reach(dual, step) > 0.25 and _reach(dual, natural) > 15.0
+def _runs_away(dual: Dual, natural: Array, at: DualValue, step: Array) -> bool:
+    return _reach(dual, step, natural, at) > 0.25 and _reach(dual, natural, natural, at) > 15.0
 
 
 def _polish(

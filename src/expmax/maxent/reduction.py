@@ -58,7 +58,9 @@ class Reduced:
         return scaled if self.rotation is None else np.asarray(self.rotation @ scaled)
 
 
-def reduce_features(features: Any, moments: Moments) -> Reduced | Contradiction:
+def reduce_features(
+    features: Any, moments: Moments, weight: Array | None = None
+) -> Reduced | Contradiction:
     """Centre, scale, drop what is redundant, and rotate where features are nearly dependent.
 
     Parameters
@@ -67,6 +69,9 @@ def reduce_features(features: Any, moments: Moments) -> Reduced | Contradiction:
         On the points that may have positive probability.
     moments : Moments
         Finite bounds.
+    weight : ndarray, shape (n,), optional
+        Makes the spread of a feature a weighted one; needed where points differ vastly in weight, as
+        those of a quadrature do. Sums to 1.
     """
     middle = 0.5 * (moments.lower + moments.upper)
     if issparse(features) and features.shape[0] * features.shape[1] > DENSE:
@@ -74,14 +79,18 @@ def reduce_features(features: Any, moments: Moments) -> Reduced | Contradiction:
     dense = np.asarray(features.todense() if issparse(features) else features, float)
     centred = dense - middle
     scale = np.abs(centred).max(axis=0, initial=0.0)
+    if weight is not None:
+        scale = np.minimum(np.sqrt(weight @ centred**2) + 1e-290, scale)
     constant = scale <= 4 * np.finfo(float).eps * np.abs(middle)
     scale = np.where(constant, 1.0, scale)
     centred /= scale
     reduced = _plain(centred, moments, scale, constant)
     exact = np.flatnonzero(moments.exact & ~constant)
-    if not len(exact) or _well_conditioned(centred[:, exact]):
+    rows = centred if weight is None else centred * np.sqrt(weight * len(weight))[:, None]
+    ones = np.ones(len(rows)) if weight is None else np.sqrt(weight * len(weight))
+    if not len(exact) or _well_conditioned(rows[:, exact], ones):
         return reduced
-    return _examine(centred, moments, reduced, exact)
+    return _examine(rows, ones, moments, reduced, exact)
 
 
 def _plain(centred: Array, moments: Moments, scale: Array, dropped: NDArray[np.bool_]) -> Reduced:
@@ -98,11 +107,10 @@ def _penalty(moments: Moments, kept: NDArray[np.intp], scale: Array) -> Penalty:
     return Penalty(half, spread if spread.any() else None)
 
 
-def _well_conditioned(centred: Array) -> bool:
+def _well_conditioned(centred: Array, ones: Array) -> bool:
     """Whether features and the constant are independent beyond doubt."""
-    columns = np.column_stack([centred.mean(axis=0), np.ones(centred.shape[1])])
-    gram = centred.T @ centred / len(centred)
-    full = np.block([[gram, columns[:, :1]], [columns[:, :1].T, np.ones((1, 1))]])
+    mean = (ones @ centred / len(centred))[:, None]
+    full = np.block([[centred.T @ centred / len(centred), mean], [mean.T, np.ones((1, 1))]])
     size = np.sqrt(full.diagonal())
     if not size.all() or full.shape[0] > len(centred):
         return False
@@ -110,19 +118,18 @@ def _well_conditioned(centred: Array) -> bool:
 
 
 def _examine(
-    centred: Array, moments: Moments, plain: Reduced, exact: NDArray[np.intp]
+    centred: Array, ones: Array, moments: Moments, plain: Reduced, exact: NDArray[np.intp]
 ) -> Reduced | Contradiction:
     """Rank by orthogonalisation, features in the order given, then the constant against them."""
-    ones = np.ones((len(centred), 1))
-    triangle = np.linalg.qr(np.hstack([centred[:, exact], ones]), mode="r")
+    triangle = np.linalg.qr(np.column_stack([centred[:, exact], ones]), mode="r")
     independent, basis = _independent(triangle[:, :-1])
     last = triangle[:, -1]
     left = last - basis @ (basis.T @ last)
     if np.linalg.norm(left) <= 1e-7 * np.linalg.norm(last):  # the constant is a combination
         coefficients = np.linalg.lstsq(triangle[:, independent], last, rcond=1e-13)[0]
         chosen = exact[independent]
-        along = centred[:, chosen] @ coefficients  # 1 at every point
-        if along.min() > 0.5 and along.max() < 2.0:
+        along = centred[:, chosen] @ coefficients - ones  # 0 at every point
+        if (np.abs(along) <= 0.5 * ones).all():
             direction = np.zeros(centred.shape[1])
             direction[chosen] = -coefficients / plain_scale(plain, chosen)
             return Contradiction(direction)
@@ -131,10 +138,11 @@ def _examine(
     dropped[np.delete(exact, independent)] = True
     scale = np.ones(centred.shape[1])
     scale[plain.kept] = plain.scale
-    reduced = _plain(centred, moments, scale, dropped)
+    unit = np.divide(1.0, ones, out=np.zeros_like(ones), where=ones > 0)[:, None]
+    reduced = _plain(centred * unit, moments, scale, dropped)
     if reduced.penalty.halfwidth.any():
         return reduced  # intervals belong to single features: no rotation
-    return _rotate(reduced)
+    return _rotate(reduced, centred[:, reduced.kept])
 
 
 def plain_scale(reduced: Reduced, index: NDArray[np.intp]) -> Array:
@@ -158,18 +166,16 @@ def _independent(triangle: Array) -> tuple[list[int], Array]:
     return independent, basis
 
 
-def _rotate(reduced: Reduced) -> Reduced:
+def _rotate(reduced: Reduced, rows: Array) -> Reduced:
     """Uncorrelated coordinates of spread about 1, which keep Newton's equations well conditioned."""
     n, k = reduced.features.shape
     if n < k or k == 0:
         return reduced
-    upper = np.linalg.qr(reduced.features, mode="r") / np.sqrt(n)
+    upper = np.linalg.qr(rows, mode="r") / np.sqrt(n)
     if np.abs(upper.diagonal()).min() < 1e-13:
         return reduced
     rotated = solve_triangular(upper, reduced.features.T, trans="T").T
-    largest = np.abs(rotated).max(axis=0)
-    upper = upper * largest[:, None]
-    rotated = np.ascontiguousarray(rotated / largest)
+    rotated = np.ascontiguousarray(rotated)
     variance = reduced.penalty.variance
     if variance is not None:
         half = solve_triangular(upper, np.diag(np.sqrt(variance)), trans="T")

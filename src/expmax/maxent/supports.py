@@ -206,7 +206,7 @@ class Side:
         """Where to start looking."""
         if self.kind == "linear":
             return self.low, self.high
-        return {"line": (-4.0, 4.0), "half": (-30.0, 5.0), "logistic": (-30.0, 30.0)}[self.kind]
+        return {"line": (-4.0, 4.0), "half": (-20.0, 5.0), "logistic": (-20.0, 20.0)}[self.kind]
 
     @property
     def limits(self) -> tuple[float, float]:

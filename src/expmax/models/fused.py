@@ -124,9 +124,9 @@ def expected_log_joint(
 def _with_ridge(family: Gaussian, statistics: Any) -> Array:
     """Scatter with the penalty's ε on the diagonal, a row."""
     if not family.penalty:
-        return statistics.second  # type: ignore[no-any-return]
+        return statistics.second
     ridge = family.penalty * statistics.counts[:, None, None]
-    return statistics.second + ridge * np.eye(statistics.second.shape[1])  # type: ignore[no-any-return]
+    return statistics.second + ridge * np.eye(statistics.second.shape[1])
 
 
 def cancellation(family: Family, parameters: Parameters, log_weights: Array) -> float:

@@ -110,19 +110,21 @@ class MixtureModel:
     def expect(self, params: MixtureParameters, block: Block) -> Expectation[MixtureStatistics]:
         """E-step on one block: responsibilities, then weighted sums of T(x)."""
         if self.compiled and len(self.groups) == 1:
-            fast = fused.expect(self.groups[0].family, params.components[0], params.log_weights, block)
+            fast = fused.expect(
+                self.groups[0].family, params.components[0], params.log_weights, block
+            )
             if fast is not None:
                 counts, sums, log_likelihood, entropy = fast
                 statistics = MixtureStatistics(counts, (sums,))
                 return Expectation(statistics, log_likelihood, entropy, block.total_weight)
         responsibilities, log_evidence, entropies = self.assign(params, block)
         if block.weight is None:
-            log_likelihood, entropy = log_evidence.sum(), entropies.sum()
+            log_likelihood, entropy = float(log_evidence.sum()), float(entropies.sum())
         else:
             responsibilities = responsibilities * block.weight[:, None]
             used = block.weight > 0  # a row of weight zero is absent, whatever its density
-            log_likelihood = block.weight[used] @ log_evidence[used]
-            entropy = block.weight[used] @ entropies[used]
+            log_likelihood = float(block.weight[used] @ log_evidence[used])
+            entropy = float(block.weight[used] @ entropies[used])
             responsibilities[~used] = 0.0
         components = tuple(
             group.family.statistics(
@@ -136,8 +138,8 @@ class MixtureModel:
         own = sum(g.family.latent_entropy(s) for g, s in zip(self.groups, components, strict=True))
         return Expectation(
             MixtureStatistics(responsibilities.sum(axis=0), components),
-            float(log_likelihood),
-            float(entropy + own),
+            log_likelihood,
+            entropy + own,
             block.total_weight,
         )
 
@@ -149,7 +151,7 @@ class MixtureModel:
         return soft_assign(log_joint)
 
     def _memo(self, block: Block, g: int) -> dict[Any, Any] | None:
-        return None if block.memo is None else block.memo.setdefault(g, {})  # type: ignore[no-any-return]
+        return None if block.memo is None else block.memo.setdefault(g, {})
 
     # -- M-step ------------------------------------------------------------------------------------
     def maximize(
@@ -204,7 +206,9 @@ class MixtureModel:
             for g, group in enumerate(self.groups)
         )
         if self.compiled and len(self.groups) == 1:
-            size *= fused.cancellation(self.groups[0].family, params.components[0], params.log_weights)
+            size *= fused.cancellation(
+                self.groups[0].family, params.components[0], params.log_weights
+            )
         return size
 
     def log_prior(self, params: MixtureParameters) -> float:

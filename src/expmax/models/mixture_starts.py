@@ -18,7 +18,13 @@ from expmax.statistics import Array
 
 __all__ = ["MixtureStarts"]
 
-BLENDS = (0.0, 0.02, 0.1, 0.3, 0.6)  # share of uniform responsibilities mixed in until a start is regular
+BLENDS = (
+    0.0,
+    0.02,
+    0.1,
+    0.3,
+    0.6,
+)  # share of uniform responsibilities mixed in until a start is regular
 CANDIDATES = 64  # rows tried as a new component
 NEW_WEIGHT = 0.05
 Rng = np.random.Generator
@@ -139,7 +145,9 @@ class MixtureStarts:
         return None
 
     # -- moves -------------------------------------------------------------------------------------
-    def moves(self, params: MixtureParameters, rngs: Iterator[Rng]) -> Iterator[Start[MixtureParameters]]:
+    def moves(
+        self, params: MixtureParameters, rngs: Iterator[Rng]
+    ) -> Iterator[Start[MixtureParameters]]:
         """Swaps: drop one component, and split or seed another in its place."""
         for i, rng in enumerate(rngs):
             start = self._steepest(params) if i == 0 else None
@@ -209,7 +217,7 @@ class MixtureStarts:
             _, vectors = np.linalg.eigh((centred * share[:, None]).T @ centred)
             axis = vectors[:, -1]
         else:
-            axis = rng.standard_normal(points.shape[1])
+            axis = rng.standard_normal((points.shape[1],))
         far = centred @ axis > 0
         r[far, child] += r[far, parent]
         r[far, parent] = 0.0
@@ -238,7 +246,7 @@ def initial_parameters(
     if not counts.min() > 0:
         return None
     components = []
-    for g, group in enumerate(model.groups):
+    for group in model.groups:
         x = np.asarray(block.x, float)
         with np.errstate(all="ignore"):  # what is not regular is left out below
             components.append(group.family.initialize(x, responsibilities[:, group.index]))
@@ -252,9 +260,7 @@ def kmeans(points: Array, k: int, rng: Rng, n_iter: int = 6) -> NDArray[np.intp]
     part = _nearest(points, centres)
     for _ in range(n_iter):
         counts = np.bincount(part, minlength=k)
-        sums = np.stack(
-            [np.bincount(part, column, minlength=k) for column in points.T], axis=1
-        )
+        sums = np.stack([np.bincount(part, column, minlength=k) for column in points.T], axis=1)
         filled = counts > 0
         centres[filled] = sums[filled] / counts[filled, None]
         new = _nearest(points, centres)

@@ -42,7 +42,7 @@ def describe(estimator: Any) -> dict[str, Any]:
         for k, parameters in enumerate(estimator.components_)
     ]
     names = column_names(estimator)
-    return plain(  # type: ignore[no-any-return]
+    return plain(
         {
             "estimator": type(estimator).__name__,
             "n_components": len(components),
