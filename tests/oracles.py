@@ -73,7 +73,9 @@ LOG_DENSITY = {
     "NegativeBinomial": lambda p, x: column(
         stats.nbinom(p["size"], p["size"] / (p["size"] + p["mean"])), x
     ),
-    "Dirichlet": lambda p, x: np.array([stats.dirichlet.logpdf(row, p["concentration"]) for row in x]),
+    "Dirichlet": lambda p, x: np.array(
+        [stats.dirichlet.logpdf(row, p["concentration"]) for row in x]
+    ),
     "VonMisesFisher": lambda p, x: stats.vonmises_fisher(p["mean"], p["concentration"]).logpdf(x),
 }
 

@@ -73,7 +73,9 @@ def test_one_column(case, k, best, df, estimates):
     for name, key in names.items():
         order = np.argsort(model.params_[name].ravel())
         there = np.argsort(estimates[key])
-        assert_allclose(model.params_[name].ravel()[order], np.array(estimates[key])[there], rtol=rel)
+        assert_allclose(
+            model.params_[name].ravel()[order], np.array(estimates[key])[there], rtol=rel
+        )
         assert_allclose(model.weights_[order], np.array(estimates["weight"])[there], rtol=rel)
 
 

@@ -80,7 +80,9 @@ def test_threads_do_the_work():
     assert threading.current_thread().name not in names
 
 
-@pytest.mark.parametrize(("n_jobs", "kind"), [(None, Serial), (1, Serial), (2, Threads), (7, Threads)])
+@pytest.mark.parametrize(
+    ("n_jobs", "kind"), [(None, Serial), (1, Serial), (2, Threads), (7, Threads)]
+)
 def test_make_compute(n_jobs, kind):
     assert type(make_compute(n_jobs)) is kind
 

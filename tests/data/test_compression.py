@@ -121,7 +121,11 @@ def test_equal_values_of_different_labels_stay_apart():
     x = np.zeros((40, 1))
     label = np.repeat([-1, 0, 1, 1], 10)
     rows = compress(x, None, label)
-    assert dict(zip(rows.label.tolist(), rows.weight.tolist(), strict=True)) == {-1: 10, 0: 10, 1: 20}
+    assert dict(zip(rows.label.tolist(), rows.weight.tolist(), strict=True)) == {
+        -1: 10,
+        0: 10,
+        1: 20,
+    }
 
 
 # --------------------------------------------------------------------------- a fit does not notice
@@ -131,7 +135,9 @@ FITS = {
     "Poisson": (em.Poisson(), np.random.default_rng(4).poisson([2, 9], (300, 2)).reshape(-1, 1)),
     "missing cells": (
         em.Poisson(),
-        with_missing(np.random.default_rng(5).poisson([[2, 1]] * 300 + [[5, 4]] * 300).astype(float)),
+        with_missing(
+            np.random.default_rng(5).poisson([[2, 1]] * 300 + [[5, 4]] * 300).astype(float)
+        ),
     ),
     "Bernoulli": (
         em.Bernoulli(),
@@ -156,7 +162,9 @@ def test_a_fit_is_the_same(name, weighted, labelled, monkeypatch):
     start = em.Mixture(family, **first).fit(x).params_
     options = {
         "sample_weight": rng.uniform(0.5, 2, len(x)) if weighted else None,
-        "labels": np.where(rng.random(len(x)) < 0.2, x.sum(axis=1) > middle, -1) if labelled else None,
+        "labels": np.where(rng.random(len(x)) < 0.2, x.sum(axis=1) > middle, -1)
+        if labelled
+        else None,
     }
     start = None if any("." in key for key in start) else start  # products go by their own names
     model = em.Mixture(family, **first, init=start).fit(x, **options)

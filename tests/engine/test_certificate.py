@@ -20,7 +20,15 @@ from expmax.engine.problem import Problem
 from expmax.engine.stopping import remaining_gain
 from tests.models.cases import BY_NAME
 
-NAMES = ["Poisson", "Gaussian VVV", "Gaussian VVE", "Gamma", "Bernoulli", "StudentT", "noise, prior"]
+NAMES = [
+    "Poisson",
+    "Gaussian VVV",
+    "Gaussian VVE",
+    "Gamma",
+    "Bernoulli",
+    "StudentT",
+    "noise, prior",
+]
 some_cases = pytest.mark.parametrize("case", [BY_NAME[n] for n in NAMES], ids=lambda c: c.name)
 
 
@@ -52,7 +60,9 @@ def optimum(problem, params):
             return -point.objective, -chart.score(point.params, point.expectation.statistics)
 
         zero = np.zeros(len(chart.scale))
-        found = minimize(both, zero, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 0})
+        found = minimize(
+            both, zero, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 0}
+        )
         top = problem.at(chart.from_vector(found.x))
     return top.objective
 

@@ -18,7 +18,9 @@ def four_clusters(seed=0):
     return rng.normal(size=(4, 2))[rng.integers(4, size=300)] * 3 + rng.normal(size=(300, 2))
 
 
-@pytest.mark.parametrize("family", [em.Gaussian(), em.Gaussian("VVE"), em.StudentT("tied")], ids=repr)
+@pytest.mark.parametrize(
+    "family", [em.Gaussian(), em.Gaussian("VVE"), em.StudentT("tied")], ids=repr
+)
 def test_the_seed_decides_everything(family):
     x = four_clusters()
     a, b = (em.Mixture(family, 3, random_state=7).fit(x) for _ in range(2))
@@ -29,10 +31,10 @@ def test_the_seed_decides_everything(family):
 
 
 def test_the_global_generator_is_left_alone():
-    np.random.seed(5)
-    before = np.random.get_state()[1].copy()
+    np.random.seed(5)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     mixture().fit(four_clusters())
-    assert (np.random.get_state()[1] == before).all()
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
 def test_a_generator_of_the_user_is_used():
@@ -63,7 +65,11 @@ def test_n_init_is_that_many_starts_each_run_to_the_end(n_init):
     model = mixture(n_init=n_init).fit(four_clusters())
     assert len(model.starts_) == n_init
     # starts are judged before anything is certified
-    assert {record.status for record in model.starts_} <= {"uncertified", "stationary", "degenerate"}
+    assert {record.status for record in model.starts_} <= {
+        "uncertified",
+        "stationary",
+        "degenerate",
+    }
     best = max(record.objective for record in model.starts_)
     assert best == pytest.approx(model.log_likelihood_, abs=1e-4)
     assert model.status_ == "stationary"

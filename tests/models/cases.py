@@ -20,7 +20,22 @@ from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import initial_parameters
 
 Array = np.ndarray
-STRUCTURES = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
+STRUCTURES = [
+    "EII",
+    "VII",
+    "EEI",
+    "VEI",
+    "EVI",
+    "VVI",
+    "EEE",
+    "VEE",
+    "EVE",
+    "VVE",
+    "EEV",
+    "VEV",
+    "EVV",
+    "VVV",
+]
 
 
 @dataclass(frozen=True)
@@ -141,13 +156,13 @@ POSITIVE = draws(each(lambda r, n: r.gamma(2, 1, n), lambda r, n: r.gamma(6, 1.2
 SHARES = draws(each(lambda r, n: r.beta(2, 5, n), lambda r, n: r.beta(6, 3, n)), 80, 90)
 ANSWERS = draws(lambda r, k, n: r.random((n, 4)) < [[0.2] * 4, [0.7, 0.5, 0.8, 0.4]][k], 90, 110)
 KINDS = draws(
-    lambda r, k, n: np.stack([r.choice(3, n, p=p) for p in ([[0.6, 0.3, 0.1]] * 2, [[0.1, 0.3, 0.6]] * 2)[k]], 1),
+    lambda r, k, n: np.stack(
+        [r.choice(3, n, p=p) for p in ([[0.6, 0.3, 0.1]] * 2, [[0.1, 0.3, 0.6]] * 2)[k]], 1
+    ),
     *(90, 110),
 )
 TRIALS = draws(each(lambda r, n: r.binomial(8, 0.3, n), lambda r, n: r.binomial(8, 0.6, n)), 80, 90)
-BALLOTS = draws(
-    lambda r, k, n: r.multinomial(7, [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]][k], n), 70, 90
-)
+BALLOTS = draws(lambda r, k, n: r.multinomial(7, [[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]][k], n), 70, 90)
 SIMPLEX = draws(lambda r, k, n: r.dirichlet([[2, 3, 4], [5, 2, 1.5]][k], n), 70, 90)
 ANGLES = draws(each(lambda r, n: r.vonmises(0, 2, n), lambda r, n: r.vonmises(2, 4, n)), 80, 90)
 SPHERE = draws(
@@ -197,14 +212,28 @@ CASES = [
     Case("StudentT", em.StudentT(), *HEAVY, 2, closed_form=False, own_latent=True, exact=1e-11),
     Case("StudentT(dof=4)", em.StudentT(dof=4.0), *HEAVY, 2, closed_form=False, own_latent=True),
     *[
-        Case(f"StudentT {name}", em.StudentT(name), *HEAVY_FLAT, 2, closed_form=False, own_latent=True, exact=1e-10)
+        Case(
+            f"StudentT {name}",
+            em.StudentT(name),
+            *HEAVY_FLAT,
+            2,
+            closed_form=False,
+            own_latent=True,
+            exact=1e-10,
+        )
         for name in ("full", "tied", "diag", "EII", "VEV")
     ],
     # -- Gaussians
     Case("Gaussian, one column", em.Gaussian(), *LINE, 2),
     Case("Gaussian tied, one column", em.Gaussian("tied"), *LINE, 2),
     *[
-        Case(f"Gaussian {name}", em.Gaussian(name), *CLOUD, 3, exact=1e-9 if name in ("EVE", "VVE") else 1e-12)
+        Case(
+            f"Gaussian {name}",
+            em.Gaussian(name),
+            *CLOUD,
+            3,
+            exact=1e-9 if name in ("EVE", "VVE") else 1e-12,
+        )
         for name in STRUCTURES
     ],
     Case("Gaussian with a penalty", em.Gaussian("full", penalty=0.05), *FLAT, 2),
@@ -224,7 +253,13 @@ CASES = [
     Case("Poisson, missing cells", em.Poisson(), with_gaps(COUNTS[0]), COUNTS[1], 2),
     Case("Bernoulli, missing cells", em.Bernoulli(), with_gaps(ANSWERS[0]), ANSWERS[1], 2),
     Case("Categorical, missing cells", em.Categorical(3), with_gaps(KINDS[0]), KINDS[1], 2),
-    Case("Gamma, two columns, missing cells", em.Gamma(), with_gaps(np.abs(FLAT[0]) + 0.1), FLAT[1], 2),
+    Case(
+        "Gamma, two columns, missing cells",
+        em.Gamma(),
+        with_gaps(np.abs(FLAT[0]) + 0.1),
+        FLAT[1],
+        2,
+    ),
     Case(
         "StudentT, missing cells",
         em.StudentT(),
@@ -239,7 +274,9 @@ CASES = [
     Case("zero-inflated Poisson", [em.PointMass(0), em.Poisson()], *ZEROS),
     Case("atom beside Gaussian", [em.PointMass(0), em.Gaussian()], *ATOM),
     Case("Gaussians and noise", [em.Gaussian(), em.Gaussian(), em.Uniform()], *NOISY),
-    Case("tied Gaussians and noise", [em.Gaussian("tied"), em.Gaussian("tied"), em.Uniform()], *NOISY),
+    Case(
+        "tied Gaussians and noise", [em.Gaussian("tied"), em.Gaussian("tied"), em.Uniform()], *NOISY
+    ),
     Case(
         "StudentT and Gaussian",
         [em.StudentT(dof=4.0), em.Gaussian()],
@@ -249,17 +286,30 @@ CASES = [
     ),
     Case("Gamma and Exponential", [em.Exponential(), em.Gamma()], *POSITIVE),
     # -- priors
-    Case("Poisson, prior", em.Poisson(), *COUNTS, 2, prior=em.ConjugatePrior(2.0, concentration=1.5)),
+    Case(
+        "Poisson, prior", em.Poisson(), *COUNTS, 2, prior=em.ConjugatePrior(2.0, concentration=1.5)
+    ),
     Case("Categorical, prior", em.Categorical(3), *KINDS, 2, prior=1.0),
     Case("Gamma, prior", em.Gamma(), *POSITIVE, 2, prior=3.0),
-    Case("Gaussian, prior", em.Gaussian(), *CLOUD, 3, prior=em.ConjugatePrior(4.0, concentration=2.0)),
+    Case(
+        "Gaussian, prior", em.Gaussian(), *CLOUD, 3, prior=em.ConjugatePrior(4.0, concentration=2.0)
+    ),
     Case("Gaussian tied, prior", em.Gaussian("tied"), *CLOUD, 3, prior=2.0),
     Case("Gaussian VEE, prior", em.Gaussian("VEE"), *CLOUD, 3, prior=2.0),
     Case("Gaussian diag, prior", em.Gaussian("diag"), with_gaps(CLOUD[0]), CLOUD[1], 3, prior=2.0),
     Case(
-        "StudentT, prior", em.StudentT(), *HEAVY, 2, prior=3.0, closed_form=False, own_latent=True, exact=1e-11
+        "StudentT, prior",
+        em.StudentT(),
+        *HEAVY,
+        2,
+        prior=3.0,
+        closed_form=False,
+        own_latent=True,
+        exact=1e-11,
     ),
-    Case("Product, prior", MIXED_FAMILY, *MIXED, 3, prior=em.ConjugatePrior(1.0, concentration=1.2)),
+    Case(
+        "Product, prior", MIXED_FAMILY, *MIXED, 3, prior=em.ConjugatePrior(1.0, concentration=1.2)
+    ),
     Case("noise, prior", [em.Gaussian(), em.Gaussian(), em.Uniform()], *NOISY, prior=2.0),
     Case("zero inflation, prior", [em.PointMass(0), em.Poisson()], *ZEROS, prior=2.0),
     # -- what is held
@@ -283,7 +333,12 @@ CASES = [
             1: {"mean": [2.0, 0.0, 0.0], "covariance": [3.0, 1.0, 3.0]},
         },
     ),
-    Case("zero inflation, rate held", [em.PointMass(0), em.Poisson()], *ZEROS, fixed={1: {"rate": 2.0}}),
+    Case(
+        "zero inflation, rate held",
+        [em.PointMass(0), em.Poisson()],
+        *ZEROS,
+        fixed={1: {"rate": 2.0}},
+    ),
 ]
 
 BY_NAME = {case.name: case for case in CASES}

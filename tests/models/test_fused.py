@@ -38,7 +38,9 @@ WIDE = [  # more columns: monomials about one point, or centred where these woul
 ]
 COMPILED = [case for case in [*CASES, *WIDE] if len(case.model.groups) == 1]
 every_compiled = pytest.mark.parametrize("case", COMPILED, ids=lambda case: case.name)
-FEW = [c for c in CASES if c.name.startswith(("Gaussian V", "Poisson", "Product", "StudentT", "zero"))]
+FEW = [
+    c for c in CASES if c.name.startswith(("Gaussian V", "Poisson", "Product", "StudentT", "zero"))
+]
 
 
 def serves(case):
@@ -129,6 +131,9 @@ def test_rows_of_weight_zero_are_absent_from_kernels():
     case = Case("", em.Gaussian(), x[:50], np.arange(50) % 2, 2)
     model = replace(case.model, compiled=True)
     a = model.expect(case.params, Block(x[:50]))
-    for other in (model.expect(case.params, Block(x, weight)), case.model.expect(case.params, Block(x, weight))):
+    for other in (
+        model.expect(case.params, Block(x, weight)),
+        case.model.expect(case.params, Block(x, weight)),
+    ):
         assert_allclose(other.log_likelihood, a.log_likelihood, rtol=1e-12)
         assert_same(other.statistics.counts, a.statistics.counts)

@@ -102,7 +102,8 @@ def test_labels_of_components_do_not_matter(case):
     model = case.model
     if model.fixed_mask is not None:
         fixed = {
-            g: take(part, np.argsort(order[model.groups[g].index])) for g, part in model.fixed.items()
+            g: take(part, np.argsort(order[model.groups[g].index]))
+            for g, part in model.fixed.items()
         }
         model = replace(model, fixed=fixed, fixed_mask=model.fixed_mask[order])
     if model.fixed_weights is not None:

@@ -174,7 +174,7 @@ def _step(problem: Problem, run: Run, boost: Accelerator | None) -> None:
     new, breach = em_step(problem, run.point, run.history)
     if not new.finite:
         run.status = "not_finite"
-        _check_degenerate(problem, run, new)
+        _check_degenerate(problem, run, Point(new.params, run.point.expectation, new.objective))
         return
     if boost is not None:
         boost.saw_em_step(run.point, new)
@@ -237,6 +237,7 @@ def _conclude(
     if certifier is None:
         run.status = "uncertified"
         return
+    _snap(problem, run)
     trial = certify(problem, run.point, max(tol, problem.rounding(run.point)), certifier)
     if trial is None:
         run.status = "uncertified"
@@ -248,6 +249,7 @@ def _conclude(
         run.point = best
     if trial.passed:
         run.status = "boundary" if problem.boundary(run.point.params) else "stationary"
+        _verify(problem, run)
         return
     if trial.escape:
         run.saddles += 1
@@ -255,6 +257,27 @@ def _conclude(
             _perturb(problem, run, trial.escape)
     if patience.failed(run):
         run.status = "uncertified"
+
+
+def _verify(problem: Problem, run: Run) -> None:
+    """One last EM step from the certified point, with its proof."""
+    new, breach = em_step(problem, run.point, run.history)
+    if breach is not None:
+        run.status, run.breach = "decreased", breach
+    elif new.finite and new.objective >= run.point.objective:
+        run.point = new
+
+
+def _snap(problem: Problem, run: Run) -> None:
+    """Put parameters that creep towards the edge of their space on it, if nothing is lost by it."""
+    snap = getattr(problem.model, "snap", None)
+    params = None if snap is None else snap(run.point.params, run.point.expectation.statistics)
+    if params is None:
+        return
+    point = problem.at(params)
+    if point.finite and point.objective >= run.point.objective - problem.rounding(run.point):
+        _record(run, "boundary")
+        run.point = point
 
 
 def _perturb(problem: Problem, run: Run, ends: tuple[Point, ...]) -> None:

@@ -100,18 +100,25 @@ def search(
         Runs one ascent to its end.
     is_spike : callable
         Whether a point rests on too few rows to be believed; such candidates rank last.
+
+    An interrupt (Ctrl-C) ends the search; the best run so far is then called `interrupted`.
     """
     result = Search()
     seeds = _Seeds(seed)
     starts = source.starts(seeds)
     spent = problem.n_expect + budget.expectations
-    while True:
-        _round(problem, starts, seeds, budget, climb, is_spike, result)
-        if result.best is None or problem.n_expect >= spent:
-            break
-        _swaps(problem, source, seeds, budget, climb, is_spike, result, spent)
-        if problem.n_expect >= spent:
-            break
+    try:
+        while True:
+            before = problem.n_expect
+            _round(problem, starts, seeds, budget, climb, is_spike, result)
+            if result.best is not None and problem.n_expect < spent:
+                _swaps(problem, source, seeds, budget, climb, is_spike, result, spent)
+            if problem.n_expect >= spent or problem.n_expect == before:
+                break
+    except KeyboardInterrupt:
+        if result.best is None:
+            raise
+        result.best.status = "interrupted"
     _mark_agreement(result)
     return result
 
@@ -187,7 +194,10 @@ def _finish(
         found = run.degeneracies[0]
         result.reasons.append(f"component {found.component} collapsed: {found.reason}")
         return False
-    if run.status in ("not_finite", "decreased") and result.best is not None:
+    if run.status == "not_finite":
+        result.reasons.append("the likelihood stopped being a number")
+        return False
+    if run.status == "decreased" and result.best is not None:
         return False
     result.tops.append(run)
     result.tops.sort(key=lambda other: (is_spike(other.point), -other.point.objective))
@@ -197,6 +207,8 @@ def _finish(
             result.best.point
         )
     result.best = result.tops[0]
+    if run.status == "interrupted":
+        raise KeyboardInterrupt  # the search is to end too
     return better
 
 

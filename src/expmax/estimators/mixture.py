@@ -24,7 +24,7 @@ from expmax.contract import Block, Parameters, Start, iterate_rows, make_blocks
 from expmax.data.compression import Rows, compress
 from expmax.data.tables import Table, read_table
 from expmax.engine.acceleration import accelerators
-from expmax.engine.loop import Run, certificate_of
+from expmax.engine.loop import Run, ascend, certificate_of
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import Budget, Search, StartRecord, climber, search
 from expmax.errors import (
@@ -226,8 +226,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         return super().__getstate__() | {"_training": None}
 
     def _check_parameters(self) -> None:
-        if not (isinstance(self.tol, int | float) and self.tol >= 0):
-            raise parameter_error("tol", "a number of at least 0 (nats)", self.tol)
+        prepare.refuse_tolerance(self.tol)
+        prepare.refuse_random_state(self.random_state)
         prepare.positive_integer("max_iter", self.max_iter)
         if self.n_init != "auto":
             prepare.positive_integer("n_init", self.n_init)
@@ -275,8 +275,6 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self._refuse_too_many(families, x)
         marginal = tuple(prepare.marginal_fit(group.family, x, weight) for group in groups)
         prior = as_prior(self.prior)
-        if prior is None or prior.parameters is None:
-            _refuse_single_row(groups, marginal, x)
         pseudo = None
         if prior is not None and prior.count > 0:
             pseudo = tuple(
@@ -284,6 +282,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
                 for g, group in enumerate(groups)
             )
         held = self._held(groups, marginal, len(families))
+        if prior is None or prior.parameters is None:
+            _refuse_flat_data(groups, marginal, held[2], len(x))
         return MixtureModel(
             groups,
             len(families),
@@ -306,6 +306,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self, groups: Sequence[Group], marginal: Sequence[Parameters], k: int
     ) -> tuple[Array | None, dict[int, Parameters], NDArray[np.bool_] | None]:
         """Fixed weights, fixed parameters by group, and which components they are."""
+        if not isinstance(self.fixed, Mapping | None):
+            raise parameter_error("fixed", "a mapping, such as {'weights': [...]}", self.fixed)
         fixed = dict(self.fixed or {})
         log_weights = None
         if "weights" in fixed:
@@ -319,7 +321,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             for component in group.index:
                 given = fixed.pop(int(component), None)
                 mask[component] = given is not None
-                parts.append(spread(given or take(marginal[g], [0]), marginal[g], 1))
+                parts.append(_one_component(given, marginal[g]))
             if mask[group.index].any():
                 held[g] = _stack(parts)
         if fixed:
@@ -576,6 +578,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         log_density = np.empty(len(x))
         for rows in iterate_rows(len(x), _use_rows(model.n_components, x.shape[1])):
             r[rows], log_density[rows], _ = model.assign(parameters, Block(x[rows]))
+        log_density[np.isnan(log_density)] = -np.inf  # every component is impossible
         encoder = getattr(self, "_encoder", None)
         for column in () if encoder is None else encoder.categories:
             unseen = x[:, column] == -1  # a category never seen in training
@@ -750,16 +753,27 @@ def _labelled(problem: Problem) -> bool:
     return any(block.label is not None and block.label.max() >= 0 for block in problem.blocks)
 
 
-def _refuse_single_row(
-    groups: Sequence[Group], marginal: Sequence[Parameters], x: NDArray[Any]
+def _refuse_flat_data(
+    groups: Sequence[Group],
+    marginal: Sequence[Parameters],
+    held: NDArray[np.bool_] | None,
+    n_rows: int,
 ) -> None:
-    """A family with a spread learns nothing from one row."""
+    """Where even one component for all rows collapses, no number of them has a maximum."""
     for group, own in zip(groups, marginal, strict=True):
-        if len(x) == 1 and group.family.degeneracies(own, None, own):
+        found = group.family.degeneracies(own, None, own)
+        if not found or (held is not None and held[group.index].all()):
+            continue
+        name = type(group.family).__name__
+        if n_rows == 1:
             raise DataError(
-                f"{type(group.family).__name__} needs at least two rows; got n_samples=1. Add rows, or "
-                "give a prior."
+                f"{name} needs at least two rows; got n_samples=1. Add rows, or give a prior with "
+                "parameters."
             )
+        raise DegenerateComponentError(
+            f"{name} has no maximum on these data: {found[0].reason}. Leave out constant and "
+            "dependent columns, or give a prior with parameters."
+        )
 
 
 def rows_per_block(n_columns: int, n_components: int) -> int:
@@ -785,8 +799,25 @@ def _use_rows(n_components: int, n_columns: int) -> int:
     return max(1024, (1 << 20) // (n_components * max(n_columns, 1)))
 
 
+def _one_component(given: Any, marginal: Parameters) -> Parameters:
+    """The fixed parameters of a component, or any where it has none."""
+    if given is None:
+        return take(marginal, [0])
+    if not isinstance(given, Mapping):
+        raise parameter_error("fixed", "parameters by name for a component", given)
+    try:
+        return spread(given, marginal, 1)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise parameter_error("fixed", "parameters of a component's shapes", given) from None
+
+
 def _log_weights(weights: ArrayLike, k: int) -> Array:
-    values = np.asarray(weights, float)
+    try:
+        values = np.asarray(weights, float)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.shape != (k,) or (values < 0).any() or not np.isclose(values.sum(), 1.0):
         raise parameter_error("weights", f"{k} numbers of at least 0 that sum to 1", weights)
     with np.errstate(divide="ignore"):
@@ -820,6 +851,10 @@ def _single(run: Run, kind: str) -> Search:
 
 def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Search:
     """Carry the distinct best solutions of a subsample over to all rows."""
+    if result.best is not None and result.best.status == "interrupted":
+        result.best = ascend(problem, problem.at(result.best.point.params), tol=0.0, max_iter=0)
+        result.best.status = "interrupted"
+        return result
     runs: list[Run] = []
     best = -np.inf
     distinct: list[Any] = []

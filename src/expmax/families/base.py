@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError, ImpossibleDataError
 from expmax.families.charts import FamilyChart, NaturalChart
+from expmax.families.parameters import put
 from expmax.statistics import Additive, Array
 
 __all__ = ["ExponentialFamily", "Family", "MomentStatistics", "masked_dot"]
 
+VANISHING = 1e-2  # expected events below which a parameter is tried at 0
 Memo = dict[Any, Any] | None
 
 
@@ -119,7 +121,8 @@ class Family(ABC):
 
     def magnitude(self, parameters: Parameters, statistics: Any) -> float:
         """Size of the terms that `expected_log_density` sums, nats: rounding grows with it."""
-        return abs(self.expected_log_density(parameters, statistics))
+        own = abs(self.latent_entropy(statistics))
+        return 4.0 * (abs(self.expected_log_density(parameters, statistics)) + own)
 
     def latent_entropy(self, statistics: Any) -> float:
         """Entropy of the family's own latent variables under q, nats; 0 without any."""
@@ -153,6 +156,10 @@ class Family(ABC):
     ) -> list[Degeneracy]:
         """Components at which the likelihood is unbounded, judged against the one-component fit."""
         return []
+
+    def snap(self, parameters: Parameters, statistics: Any) -> Parameters | None:
+        """Parameters with those that creep towards 0 put there; None where there are none."""
+        return None
 
     def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
         """Components with a parameter on the edge of its space, and its name."""
@@ -212,6 +219,7 @@ class ExponentialFamily(Family):
     """p(x | η) = h(x) exp(η·T(x) − A(η)): moment matching is maximum likelihood."""
 
     accepts_missing = True
+    counts: ClassVar[bool] = False  # T(x) ≥ 0 counts events, and a mean of 0 is on the boundary
 
     # -- the formulas a family writes --------------------------------------------------------------
     @abstractmethod
@@ -267,6 +275,18 @@ class ExponentialFamily(Family):
             edge = ~np.isfinite(self.natural(parameters)).all(axis=1)
         name = next(iter(self.named_parameters(parameters)))
         return [(int(k), name) for k in np.flatnonzero(edge)]
+
+    def snap(self, parameters: Parameters, statistics: MomentStatistics) -> Parameters | None:
+        """Where T counts something, an expected count below `VANISHING` is put to 0."""
+        if not self.counts:
+            return None
+        vanishing = (statistics.sums < VANISHING) & (statistics.sums > 0)
+        vanishing &= (statistics.counts > 1.0)[:, None]
+        if not vanishing.any():
+            return None
+        sums = np.where(vanishing, 0.0, statistics.sums)
+        new = self.maximize(MomentStatistics(statistics.counts, sums, 0.0), parameters)
+        return put(parameters, new, vanishing.any(axis=1))
 
     # -- what follows from them --------------------------------------------------------------------
     def entropy(self, natural: Array) -> Array:

@@ -30,6 +30,7 @@ class Bernoulli(ExponentialFamily):
     """
 
     discrete = True
+    counts = True
     support = "0 or 1"
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:

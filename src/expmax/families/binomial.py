@@ -47,6 +47,7 @@ class Binomial(ExponentialFamily):
 
     scalar = True
     discrete = True
+    counts = True
     support = "the counts 0, 1, …, n_trials"
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class Categorical(ExponentialFamily):
 
     scalar = True
     discrete = True
+    counts = True
     support = "the category codes 0, 1, …, n_categories − 1"
 
     def __post_init__(self) -> None:

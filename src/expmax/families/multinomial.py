@@ -48,6 +48,7 @@ class Multinomial(ExponentialFamily):
     n_trials: int | None = None
 
     discrete = True
+    counts = True
     accepts_missing = False
     support = "0, 1, 2, …"
 

@@ -39,6 +39,7 @@ class Poisson(ExponentialFamily):
 
     scalar = True
     discrete = True
+    counts = True
     support = "0, 1, 2, …"
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:

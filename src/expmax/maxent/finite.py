@@ -53,6 +53,7 @@ def solve_points(
     method: str = "auto",
     max_iter: int = 200,
     compute: Reducer | None = None,
+    weight: Array | None = None,
 ) -> Solution:
     """Maximum entropy over finitely many points.
 
@@ -69,6 +70,8 @@ def solve_points(
         "auto" forms the Hessian up to a thousand features.
     max_iter : int
     compute : Reducer, optional
+    weight : ndarray, shape (n,), optional
+        What the spread of a feature is taken over (see `reduce_features`); sums to 1.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def solve_points(
         moments = moments.within(low, high)
     else:
         moments = moments.within(*feature_range(features))
-    options = _Options(start, method, max_iter, compute)
+    options = _Options(start, method, max_iter, compute, weight)
     active = tighten(features, moments, active)
     attempt = _attempt(features, log_base, moments, active, options)
     redundant = _redundant(attempt.reduced, moments)
@@ -116,6 +119,7 @@ class _Options:
     method: str
     max_iter: int
     compute: Reducer | None
+    weight: Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ def _attempt(
     features: Any, log_base: Array, moments: Moments, active: NDArray[np.bool_], options: _Options
 ) -> _Attempt:
     part = features if active.all() else features[np.flatnonzero(active)]
-    reduced = reduce_features(part, moments)
+    weight = None if options.weight is None else options.weight[active]
+    reduced = reduce_features(part, moments, weight)
     if isinstance(reduced, Contradiction):
         refuse(reduced.direction, moments, "these features depend on each other linearly")
     dual = Dual(reduced.features, log_base[active], reduced.centre, options.compute)

@@ -90,7 +90,7 @@ def reduce_features(
     ones = np.ones(len(rows)) if weight is None else np.sqrt(weight * len(weight))
     if not len(exact) or _well_conditioned(rows[:, exact], ones):
         return reduced
-    return _examine(rows, ones, moments, reduced, exact)
+    return _examine(centred, rows, ones, moments, reduced, exact)
 
 
 def _plain(centred: Array, moments: Moments, scale: Array, dropped: NDArray[np.bool_]) -> Reduced:
@@ -118,18 +118,23 @@ def _well_conditioned(centred: Array, ones: Array) -> bool:
 
 
 def _examine(
-    centred: Array, ones: Array, moments: Moments, plain: Reduced, exact: NDArray[np.intp]
+    centred: Array,
+    rows: Array,
+    ones: Array,
+    moments: Moments,
+    plain: Reduced,
+    exact: NDArray[np.intp],
 ) -> Reduced | Contradiction:
     """Rank by orthogonalisation, features in the order given, then the constant against them."""
-    triangle = np.linalg.qr(np.column_stack([centred[:, exact], ones]), mode="r")
+    triangle = np.linalg.qr(np.column_stack([rows[:, exact], ones]), mode="r")
     independent, basis = _independent(triangle[:, :-1])
     last = triangle[:, -1]
     left = last - basis @ (basis.T @ last)
     if np.linalg.norm(left) <= 1e-7 * np.linalg.norm(last):  # the constant is a combination
         coefficients = np.linalg.lstsq(triangle[:, independent], last, rcond=1e-13)[0]
         chosen = exact[independent]
-        along = centred[:, chosen] @ coefficients - ones  # 0 at every point
-        if (np.abs(along) <= 0.5 * ones).all():
+        along = centred[:, chosen] @ coefficients  # 1 at every point
+        if along.min() > 0.5 and along.max() < 2.0:
             direction = np.zeros(centred.shape[1])
             direction[chosen] = -coefficients / plain_scale(plain, chosen)
             return Contradiction(direction)
@@ -138,11 +143,10 @@ def _examine(
     dropped[np.delete(exact, independent)] = True
     scale = np.ones(centred.shape[1])
     scale[plain.kept] = plain.scale
-    unit = np.divide(1.0, ones, out=np.zeros_like(ones), where=ones > 0)[:, None]
-    reduced = _plain(centred * unit, moments, scale, dropped)
+    reduced = _plain(centred, moments, scale, dropped)
     if reduced.penalty.halfwidth.any():
         return reduced  # intervals belong to single features: no rotation
-    return _rotate(reduced, centred[:, reduced.kept])
+    return _rotate(reduced, rows[:, reduced.kept])
 
 
 def plain_scale(reduced: Reduced, index: NDArray[np.intp]) -> Array:

@@ -26,6 +26,7 @@ from expmax.statistics import Additive, Array
 
 __all__ = ["Group", "MixtureModel", "MixtureParameters", "MixtureStatistics"]
 
+VANISHING = 1e-2  # expected rows below which a component is tried without weight
 NO_WEIGHT = -27.6  # log of 1e-12: a weight below it supports nothing
 
 
@@ -286,6 +287,26 @@ class MixtureModel:
             if not all_finite(part) or group.family.degeneracies(part, None, marginal):
                 return False
         return True
+
+    def snap(
+        self, params: MixtureParameters, statistics: MixtureStatistics
+    ) -> MixtureParameters | None:
+        """The parameters with every vanishing weight, rate and probability at 0; None if none is."""
+        if self.prior is not None or self.concentration != 1.0:
+            return None
+        changed = False
+        components = []
+        for g, group in enumerate(self.groups):
+            new = group.family.snap(params.components[g], statistics.components[g])
+            changed |= new is not None
+            components.append(params.components[g] if new is None else new)
+        log_weights = params.log_weights
+        vanishing = (statistics.counts < VANISHING) & np.isfinite(log_weights)
+        if self.fixed_weights is None and vanishing.any() and not vanishing.all():
+            changed = True
+            log_weights = np.where(vanishing, -np.inf, log_weights)
+            log_weights = log_weights - np.log(np.exp(log_weights).sum())
+        return self.hold(MixtureParameters(log_weights, tuple(components))) if changed else None
 
     def boundary(self, params: MixtureParameters) -> list[str]:
         """Names of the parameters on the edge of their space: weights of 0, probabilities of 0."""

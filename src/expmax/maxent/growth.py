@@ -1,0 +1,71 @@
+"""Is a density integrable at the infinite ends of its support? Judged by how its exponent grows there."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from expmax.maxent.quadrature import Grid
+from expmax.statistics import Array
+
+__all__ = ["Tail", "tail"]
+
+Tail = Literal["closed", "done", "slow", "rising"]
+NEGLIGIBLE = 36.0  # nats below the peak: 2e-16 of it
+NOISE = 1e-9  # of λ in units of 1/spread: what rounding may leave of a zero
+
+
+def tail(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
+    """What lies beyond one end of the window.
+
+    Returns
+    -------
+    Tail
+        `closed`: the support ends there. `done`: nothing that counts, neither mass nor moments.
+        `slow`: still something, less and less. `rising`: the density does not fall off, so that beyond
+        the window it is not integrable.
+    """
+    side = grid.sides[axis]
+    end, limit = float(grid.window[axis, int(upper)]), side.limits[int(upper)]
+    if side.kind == "linear" or end == limit:
+        return "closed" if side.kind == "linear" else _at_limit(grid, natural, axis, upper)
+    now = grid.moments(natural)
+    quiet = np.where(np.abs(natural) * now.spread < NOISE, 0.0, natural)
+    ends = _scores(grid, quiet, axis, np.array([end]), now.mean, now.spread)
+    away = _scores(grid, quiet, axis, np.linspace(end, limit, 160)[1:], now.mean, now.spread)
+    level = np.concatenate([ends, away]).max(axis=1) - now.log_partition
+    lowest = np.minimum.accumulate(level)
+    rise = level - lowest
+    before = np.concatenate([[True], lowest[:-1] > -2000.0])
+    if (rise[before] > 1.0).any():
+        return "rising"
+    return "slow" if level[0] > -NEGLIGIBLE else "done"
+
+
+def _at_limit(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
+    now = grid.moments(natural)
+    touching = grid.touching(axis, upper)
+    return "rising" if float(now.cell_mass[touching].sum()) > 1e-9 else "done"
+
+
+def _scores(
+    grid: Grid, natural: Array, axis: int, t: Array, mean: Array, spread: Array
+) -> Array:
+    """log of the density in t, times what it adds to the largest moment, along rays: (len(t), rays)."""
+    rays = list(product(*[(0.0, 0.5, 1.0) if i != axis else (0.0,) for i in range(grid.dim)]))
+    columns = []
+    unit = np.where(spread > 0, spread, 1.0)
+    for ray in rays:
+        middle = grid.window[:, 0] + np.array(ray) * (grid.window[:, 1] - grid.window[:, 0])
+        points = np.repeat(middle[None, :], len(t), axis=0)
+        points[:, axis] = t
+        x, jacobian = grid.to_x(points)
+        with np.errstate(all="ignore"):
+            f = np.asarray(grid.function(x), float)
+            score = f @ natural + np.asarray(grid.base(x), float) + jacobian
+            size = np.log1p((np.abs(f - mean) / unit).max(axis=1, initial=0.0))
+        score = score + size
+        columns.append(np.where(np.isfinite(score), score, -np.inf))
+    return np.column_stack(columns)
