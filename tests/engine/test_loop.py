@@ -348,6 +348,13 @@ def test_every_accelerator_reaches_the_same_maximum(accelerate):
     assert model.history_.objective[-1] == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.xfail(strict=True, raises=ConvergenceWarning, reason="SQUAREM never concludes")
+def test_a_model_without_coordinates_ends():
+    case = BY_NAME["StudentT VEV"]
+    model = em.Mixture(case.family, 2, random_state=0).fit(case.x)
+    assert model.n_iter_ < 1000
+
+
 def test_an_unconverged_fit_warns():
     with pytest.warns(ConvergenceWarning, match="max_iter"):
         model = em.Mixture(em.Poisson(), 2, random_state=0, max_iter=3, tol=0.0).fit(COUNTS[0])

@@ -133,7 +133,7 @@ def test_all_rows_equal_with_reg_covar_is_one_spike():
 @pytest.mark.parametrize("kind", ["full", "tied", "diag"])
 def test_a_constant_column_is_refused_without_regularisation(kind):
     X = np.column_stack([clusters(), np.full(120, 3.0)])
-    with pytest.raises(DegenerateComponentError, match="constant column|variance of column 2"):
+    with pytest.raises(DegenerateComponentError, match=r"constant column|variance of column 2"):
         Mixture(Gaussian(kind), 2, effort="quick", random_state=0).fit(X)
     assert GaussianMixture(2, covariance_type=kind, n_init=1, random_state=0).fit(X).converged_
 
@@ -141,7 +141,7 @@ def test_a_constant_column_is_refused_without_regularisation(kind):
 def test_dependent_columns_are_refused_without_regularisation():
     X = clusters()
     X = np.column_stack([X, X.sum(axis=1)])
-    with pytest.raises(DegenerateComponentError, match="subspace|direction"):
+    with pytest.raises(DegenerateComponentError, match=r"subspace|direction"):
         Mixture(Gaussian(), 2, effort="quick", random_state=0).fit(X)
     assert GaussianMixture(2, n_init=1, random_state=0).fit(X).converged_
 
@@ -153,7 +153,7 @@ def test_a_single_row_is_refused(make):
 
 
 def test_a_single_row_is_enough_where_the_maximum_exists():
-    assert Mixture(Poisson(), 1).fit([[3]]).params_["rate"][0] == 3.0
+    assert Mixture(Poisson(), 1).fit([[3]]).params_["rate"][0] == pytest.approx(3.0)
     assert Mixture(Exponential(), 1).fit([[4.0]]).converged_
 
 
@@ -236,8 +236,8 @@ def test_text_columns_are_named(make, X):
         (sparse.eye_array(3).tocsr(), "sparse"),
         ([[1.0, 2.0], [3.0]], "same number of cells"),
         ([[1.0, {}], [2.0, {}]], "dict"),
-        (None, ""),
-        ("text", ""),
+        (None, "."),
+        ("text", "."),
     ],
 )
 def test_what_is_no_table_of_numbers_is_refused(make, X, words):
@@ -460,7 +460,7 @@ def test_bad_families_are_named(family):
 
 @pytest.mark.parametrize("init", ["kmeans", 3, {"rate": 1.0}, np.zeros(5, int), np.full(120, 9)])
 def test_bad_init_is_named(init):
-    with pytest.raises(ParameterError, match="init|parameters"):
+    with pytest.raises(ParameterError, match=r"init|parameters"):
         Mixture(Gaussian(), 2, init=init).fit(clusters())
 
 

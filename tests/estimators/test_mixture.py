@@ -259,6 +259,16 @@ def test_what_is_fixed_stays(case, fit):
                 assert_array_equal(model.components_[key][name], number)
 
 
+@pytest.mark.xfail(strict=True, raises=em.errors.DecreasedLikelihoodError)
+@pytest.mark.parametrize("covariance", ["tied", "VEE"])
+def test_a_component_that_shares_its_covariance_cannot_be_held_alone(covariance):
+    """The joint M-step does not know that one of its components stays: refuse, or condition on it."""
+    case = BY_NAME["Gaussian VVV"]
+    held = {0: {"mean": [0, 0, 0], "covariance": np.eye(3)}}
+    with pytest.raises(ParameterError, match="fixed"):
+        em.Mixture(em.Gaussian(covariance), 3, fixed=held, random_state=0).fit(case.x)
+
+
 def test_fixed_free_parameters_are_counted():
     x, _ = clusters()
     fixed = {0: {"mean": [0.0, 0.0], "covariance": np.eye(2)}}

@@ -149,7 +149,7 @@ def test_other_names_are_refused(make, data):
     with pytest.raises(ValueError, match="feature names"):
         model.predict(pd.DataFrame(data, columns=["width", "depth"]))
     with pytest.raises(ValueError, match="3 features"):
-        model.predict(pd.DataFrame(np.ones((3, 3)), columns=["width", "height", "depth"]))
+        make().fit(data).predict(np.ones((4, 3)))
 
 
 def test_weights_and_labels_are_routed_by_a_search(make, data):

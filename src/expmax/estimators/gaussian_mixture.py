@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import Any
@@ -30,7 +31,6 @@ from expmax.estimators import preparation as prepare
 from expmax.estimators.mixture import (
     EFFORT,
     Mixture,
-    _log_hard,
     _not_converged,
     _single,
     _spike_rule,
@@ -191,18 +191,17 @@ class GaussianMixture(Mixture):
     # -- arguments ---------------------------------------------------------------------------------
     def _check_parameters(self) -> None:
         prepare.positive_integer("n_components", self.n_components)
-        for name in ("tol", "reg_covar"):
-            value: Any = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (number and 0 <= value < np.inf):
-                raise parameter_error(name, "a finite number of at least 0", value)
+        prepare.refuse_tolerance(self.tol)
+        prepare.refuse_tolerance(self.reg_covar, "reg_covar")
+        prepare.refuse_random_state(self.random_state)
         prepare.positive_integer("max_iter", self.max_iter, 0)
         if not (isinstance(self.n_init, str) and self.n_init == "auto"):
             if isinstance(self.n_init, str):
                 raise parameter_error("n_init", '"auto" or an integer of at least 1', self.n_init)
             prepare.positive_integer("n_init", self.n_init)
         prepare.positive_integer("verbose_interval", self.verbose_interval)
-        prepare.positive_integer("verbose", int(self.verbose), 0)
+        if not isinstance(self.verbose, bool | np.bool_):
+            prepare.positive_integer("verbose", self.verbose, 0)
         _one_of("covariance_type", self.covariance_type, (*ALIASES, *STRUCTURES))
         _one_of("init_params", self.init_params, RECIPES)
         _one_of("effort", self.effort, EFFORT)
@@ -421,10 +420,12 @@ class GaussianMixture(Mixture):
             asked = self._keeps_order and len(run.history) - 1 >= self.max_iter
             if self.reg_covar > 0 or asked:  # the user's own start, stopped where the user said
                 return run
-        try:
+        with _in_their_words():
             return super()._accept(result)
-        except DegenerateComponentError as error:
-            raise DegenerateComponentError(f"{ILL_DEFINED} Here {error}") from None
+
+    def _build(self, x: NDArray[Any], weight: Array | None) -> MixtureModel:
+        with _in_their_words():
+            return super()._build(x, weight)
 
     def _keep(self, problem: Problem, model: MixtureModel, result: Search) -> None:
         self._dtype = problem.blocks[0].x.dtype.name
@@ -434,9 +435,11 @@ class GaussianMixture(Mixture):
         expectation = run.point.expectation
         counted = [i for i, step in enumerate(run.history.step) if step not in ("newton", "escape")]
         after = [run.history.log_likelihood[i] / expectation.weight for i in counted[1:]]
-        self.n_iter_ = len(after)
-        self.lower_bounds_ = after
         self.lower_bound_ = float(expectation.log_likelihood / expectation.weight)
+        self.n_iter_ = min(
+            len(after), int(self.max_iter)
+        )  # the certificate's steps are not counted
+        self.lower_bounds_ = [*after[: self.n_iter_ - 1], self.lower_bound_][: self.n_iter_]
         if self.warm_start and not hasattr(self, "_trail"):
             self._trail = _cut(run.history, slice(-TRAIL, None))
         if self.reg_covar > 0 or self._dtype == "float32":
@@ -450,7 +453,6 @@ class GaussianMixture(Mixture):
         point = Problem(plain, problem.blocks, problem.compute).at(params)
         self.log_likelihood_ = float(point.expectation.log_likelihood)
         self._entropy = float(point.expectation.entropy)
-        self._log_hard = _log_hard(plain, params, problem.blocks)
         self.n_expect_ += 1
 
     def _publish(self) -> None:
@@ -733,8 +735,19 @@ def _one_of(name: str, value: Any, known: Any) -> None:
         raise parameter_error(name, f"one of {', '.join(known)}", value)
 
 
+@contextmanager
+def _in_their_words() -> Iterator[None]:
+    try:
+        yield
+    except DegenerateComponentError as error:
+        raise DegenerateComponentError(f"{ILL_DEFINED} Here: {error}") from None
+
+
 def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    array = np.array(value, dtype=float)
+    try:
+        array = np.array(value, dtype=float)
+    except (TypeError, ValueError):
+        raise parameter_error(name, f"an array of numbers of shape {shape}", value) from None
     if array.shape != shape:
         raise ParameterError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

@@ -19,6 +19,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
+from expmax.compute.blas import single_threaded_blas
 from expmax.compute.reduce import Serial, make_compute
 from expmax.contract import Block, Parameters, Start, iterate_rows, make_blocks
 from expmax.data.compression import Rows, compress
@@ -191,9 +192,13 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         model = self._build(x, weight)
         training = self._training_data(model, x, weight, label)
         rows = training.rows
-        result = self._search(training.problem, rows.x, rows.weight, rows.label)
+        with single_threaded_blas():
+            result = self._search(training.problem, rows.x, rows.weight, rows.label)
         self._keep(training.problem, model, result)
-        self._training = training if rows.x.nbytes <= KEPT_BYTES else None
+        self._training: Training | None = training
+        if rows.x.nbytes > KEPT_BYTES:
+            self._hardness()
+            self._training = None
         return self
 
     def _training_data(
@@ -222,7 +227,9 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickles hold no data."""
+        """Pickles hold no data, but what the criteria need of them."""
+        if getattr(self, "_training", None) is not None:
+            self._hardness()
         return super().__getstate__() | {"_training": None}
 
     def _check_parameters(self) -> None:
@@ -472,7 +479,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self.log_likelihood_ = float(expectation.log_likelihood)
         self._entropy = float(expectation.entropy)
         self._total_weight = float(expectation.weight)
-        self._log_hard = _log_hard(model, params, problem.blocks)
+        self._log_hard: float | None = None
         self.n_parameters_ = model.n_parameters(params)
         self.status_ = run.status
         self.converged_ = run.status in CONVERGED
@@ -627,7 +634,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         """Log-likelihood, Σ w and the hard-assignment penalty of data (default: training data)."""
         check_is_fitted(self)
         if X is None:
-            return self.log_likelihood_, self._total_weight, self._log_hard
+            return self.log_likelihood_, self._total_weight, self._hardness()
         r, log_density = self._assign(X)
         return float(log_density.sum()), float(len(r)), float(np.log(r.max(axis=1)).sum())
 
@@ -690,6 +697,13 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         x = self._read(X)
         weight = prepare.check_weights(sample_weight, len(x))
         return x, weight, prepare.check_labels(labels, len(x), self._model.n_components)
+
+    def _hardness(self) -> float:
+        """Σ w_i log max_k r_ik of the training data, nats; taken when first asked for."""
+        if self._log_hard is None:
+            assert self._training is not None
+            self._log_hard = _log_hard(*self._fitted(), self._training.problem.blocks)
+        return self._log_hard
 
     def aic(self, X: Any = None) -> float:
         """Akaike's criterion −2ℓ + 2p; smaller is better."""

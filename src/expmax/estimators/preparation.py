@@ -159,11 +159,11 @@ def refuse_random_state(value: Any) -> None:
         raise parameter_error("random_state", "None, an integer or a RandomState", value) from None
 
 
-def refuse_tolerance(value: Any) -> None:
-    """A finite number of nats, at least 0."""
+def refuse_tolerance(value: Any, name: str = "tol") -> None:
+    """A finite number of at least 0."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not (number and 0 <= value < np.inf):
-        raise parameter_error("tol", "a finite number of at least 0 (nats)", value)
+        raise parameter_error(name, "a finite number of at least 0", value)
 
 
 def positive_integer(name: str, value: Any, least: int = 1) -> int:

@@ -116,7 +116,7 @@ class NaturalChart:
 
     def from_vector(self, vector: Array) -> Parameters:
         natural = self.natural.copy()
-        steps = vector.reshape(len(self.live), -1)
+        steps = vector.reshape(-1, natural.shape[1])
         natural[self.live] += np.einsum("kji,kj->ki", self.inverse, steps)
         with np.errstate(all="ignore"):
             new = self.family.usual(natural)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.errors import InfeasibleMomentsError
-from expmax.maxent.finite import Solution, solve_points
+from expmax.maxent.finite import Solution, refuse, solve_points
 from expmax.maxent.growth import Tail, tail
 from expmax.maxent.location import first_density, place
 from expmax.maxent.moments import Moments
@@ -26,6 +26,7 @@ from expmax.statistics import Array
 __all__ = ["BoxSolution", "TOLERANCE", "solve_box"]
 
 TOLERANCE = {1: 1e-12, 2: 1e-10, 3: 1e-8}  # of log Z and the moments, by dimension
+STARTS = 24  # places from which the largest value along a direction is climbed to
 FURTHEST = 20.0  # coordinate up to which a window follows a density that rises outward
 
 
@@ -38,6 +39,7 @@ class BoxSolution:
     log_partition: float  # A(λ) = log ∫ b exp(λ·f), nats
     mean: Array  # E[f], (m,)
     gap: float
+    relative_entropy: float  # −∫ p log(p/b), the objective, nats
     error: float  # estimated error of the quadrature, of A and of the moments in their spread
     status: Literal["solved", "boundary", "max_iter", "not_attained"]
     reason: str
@@ -99,11 +101,10 @@ def _singular(
 ) -> bool:
     """Whether features or base measure blow up, or are not defined, at an end of a finite side."""
     low, high = intervals[axis].low, intervals[axis].high
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return False
+    ends = [end for end in (low, high) if np.isfinite(end)]
     middle = np.array([_inside(interval) for interval in intervals])
-    rows = np.repeat(middle[None, :], 2, axis=0)
-    rows[:, axis] = low, high
+    rows = np.repeat(middle[None, :], len(ends), axis=0)
+    rows[:, axis] = ends
     with np.errstate(all="ignore"):
         values = np.column_stack([features(rows), log_base(rows)])
     return not bool(np.isfinite(values).all())
@@ -125,7 +126,7 @@ def _climb(grid: Grid, moments: Moments, options: dict[str, Any]) -> BoxSolution
         try:
             start = natural if np.isfinite(natural).all() else None
             points, base = grid.flat()
-            found = solve_points(points, base, moments, start=start, weight=weight, **options)
+            found = solve_points(points, base, moments, start=start, joint=False, weight=weight, **options)
         except InfeasibleMomentsError as error:
             verdict = _outside(grid, moments, error)
             if verdict is not None:
@@ -133,9 +134,9 @@ def _climb(grid: Grid, moments: Moments, options: dict[str, Any]) -> BoxSolution
             natural, weight = first_density(grid)
             continue
         n_iter += found.n_iter
+        natural = found.natural
         if _thin(found, grid):
             return _none(grid, moments, ON_EDGE, n_iter)
-        natural = found.natural
         ends = [
             (axis, upper, tail(grid, natural, axis, upper))
             for axis in range(grid.dim)
@@ -150,7 +151,7 @@ def _climb(grid: Grid, moments: Moments, options: dict[str, Any]) -> BoxSolution
         changed = _extend(grid, ends) or changed
         weight = _weight_at(grid, natural)
         if not changed:
-            return _answer(grid, found, integrals.error, n_iter)
+            return _checked(_answer(grid, found, integrals.error, n_iter), moments)
     return replace(_answer(grid, found, integrals.error, n_iter), status="max_iter")
 
 
@@ -191,12 +192,27 @@ def _answer(grid: Grid, found: Solution, error: float, n_iter: int) -> BoxSoluti
         found.log_partition,
         found.mean,
         found.gap,
+        found.relative_entropy,
         error,
         found.status,
         "",
         found.redundant,
         n_iter,
     )
+
+
+def _checked(answer: BoxSolution, moments: Moments) -> BoxSolution:
+    """An answer is one where the integrals are known and the moments met."""
+    if not answer.error < 1e-3:
+        return _none(answer.grid, moments, ON_EDGE, answer.n_iter)
+    hard = moments.tolerance == 0
+    miss = np.abs(moments.distance(answer.mean))[hard]
+    unit = answer.grid.bulk(answer.natural)[hard] + np.abs(answer.mean)[hard]
+    if answer.status != "max_iter" and (miss > 1e-6 * unit).any():
+        if all(side.kind in ("linear", "logistic") for side in answer.grid.sides):
+            return replace(answer, status="max_iter")
+        return _none(answer.grid, moments, "", answer.n_iter)  # what is missing lies ever further out
+    return answer
 
 
 # -- no density ------------------------------------------------------------------------------------
@@ -209,7 +225,7 @@ ON_EDGE = (
 def _none(grid: Grid, moments: Moments, reason: str, n_iter: int) -> BoxSolution:
     nan = np.full(len(moments), np.nan)
     return BoxSolution(
-        grid, nan, np.nan, nan, np.nan, np.nan, "not_attained", reason, np.zeros(0, np.intp), n_iter
+        grid, nan, np.nan, nan, np.nan, np.inf, np.nan, "not_attained", reason, np.zeros(0, np.intp), n_iter
     )
 
 
@@ -241,10 +257,10 @@ def _outside(grid: Grid, moments: Moments, error: InfeasibleMomentsError) -> str
 
     best, top = _summit(grid, height)
     live = v != 0
-    sizes = np.abs(grid.features.reshape(-1, len(v)))
+    sizes = np.abs(grid.flat()[0])
     unit = float((np.abs(v) * (np.median(sizes, axis=0) + np.abs(target)))[live].sum())
     if top < -1e-9 * unit:
-        raise error
+        refuse(v, moments)
     if top <= 1e-13 * unit:
         return ON_EDGE
     _refine_at(grid, best, height)
@@ -252,24 +268,34 @@ def _outside(grid: Grid, moments: Moments, error: InfeasibleMomentsError) -> str
 
 
 def _summit(grid: Grid, height: Callable[[Array], Array]) -> tuple[Array, float]:
-    """Where a function is largest: best nodes, ends of the box, then ever finer lattices."""
-    t = grid.points(grid.low, grid.high).reshape(-1, grid.dim)
+    """Where a function is largest: the best nodes and lattice points, each climbed by finer lattices."""
+    dim = grid.dim
     limits = np.array([side.limits for side in grid.sides])
-    far = [np.linspace(lo, hi, {1: 801, 2: 81, 3: 21}[grid.dim]) for lo, hi in limits]
-    lattice = np.stack(np.meshgrid(*far, indexing="ij"), axis=-1).reshape(-1, grid.dim)
-    t = np.concatenate([t, lattice, limits.T])
-    values = height(t)
-    best, top = t[int(values.argmax())], float(values.max())
-    reach = (limits[:, 1] - limits[:, 0]) / 20.0
-    unit = np.linspace(-1.0, 1.0, {1: 41, 2: 13, 3: 7}[grid.dim])
-    shape = np.stack(np.meshgrid(*[unit] * grid.dim, indexing="ij"), axis=-1).reshape(-1, grid.dim)
-    for _ in range(60):
-        near = np.clip(best + shape * reach, limits[:, 0], limits[:, 1])
-        values = height(near)
-        if values.max() > top:
-            best, top = near[int(values.argmax())], float(values.max())
-        reach = reach * 0.5
-    return best, top
+    nodes = grid.points(grid.low, grid.high)
+    values = height(nodes.reshape(-1, dim)).reshape(len(nodes), -1)
+    of_cells = nodes[np.arange(len(nodes)), values.argmax(axis=1)]
+    lattice = _lattice([np.linspace(lo, hi, {1: 801, 2: 81, 3: 21}[dim]) for lo, hi in limits])
+    starts = np.concatenate([of_cells, lattice, limits.T])
+    level = np.concatenate([values.max(axis=1), height(starts[len(of_cells) :])])
+    chosen = np.argsort(-level)[:STARTS]
+    best, top = starts[chosen], level[chosen]
+    shape = _lattice([np.linspace(-1.0, 1.0, {1: 21, 2: 9, 3: 5}[dim])] * dim)
+    reach = (limits[:, 1] - limits[:, 0]) / 50.0
+    for _ in range(50):
+        near = np.clip(best[:, None, :] + shape * reach, limits[:, 0], limits[:, 1])
+        level = height(near.reshape(-1, dim)).reshape(len(best), -1)
+        index = level.argmax(axis=1)
+        rows = np.arange(len(best))
+        better = level[rows, index] > top
+        best = np.where(better[:, None], near[rows, index], best)
+        top = np.where(better, level[rows, index], top)
+        reach = reach * 0.6
+    highest = int(top.argmax())
+    return best[highest], float(top[highest])
+
+
+def _lattice(axes: list[Array]) -> Array:
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
 
 def _refine_at(grid: Grid, t: Array, height: Callable[[Array], Array]) -> None:
@@ -303,7 +329,7 @@ def _without_dominant(
         return failed
     grid = failed.grid
     outer = grid.features[np.argsort(-np.abs(grid.low + grid.high).max(axis=1))[:4]]
-    unit = np.median(np.abs(grid.features.reshape(-1, len(moments))), axis=0) + 1e-300
+    unit = np.median(np.abs(grid.flat()[0]), axis=0) + 1e-300
     j = int((np.abs(outer).max(axis=(0, 1)) / unit).argmax())
     rest = np.delete(np.arange(len(moments)), j)
 
@@ -337,6 +363,7 @@ def _without_dominant(
         limit.log_partition,
         there.mean,
         limit.gap,
+        limit.relative_entropy,
         there.error,
         "not_attained",
         reason,

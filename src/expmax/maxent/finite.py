@@ -39,6 +39,7 @@ class Solution:
     log_density: Array  # log p_i, (n,); −∞ where the probability is zero
     mean: Array  # E[f], (m,)
     gap: float  # primal less dual objective, nats
+    relative_entropy: float  # −Σ p log(p/b), the objective, nats
     status: Literal["solved", "boundary", "max_iter"]
     redundant: NDArray[np.intp]  # constraints that follow from the others
     n_iter: int
@@ -54,6 +55,8 @@ def solve_points(
     max_iter: int = 200,
     compute: Reducer | None = None,
     weight: Array | None = None,
+    faces: bool = True,
+    joint: bool = True,
 ) -> Solution:
     """Maximum entropy over finitely many points.
 
@@ -72,6 +75,11 @@ def solve_points(
     compute : Reducer, optional
     weight : ndarray, shape (n,), optional
         What the spread of a feature is taken over (see `reduce_features`); sums to 1.
+    faces : bool
+        Whether points that the constraints forbid get probability zero; otherwise λ goes as far as it
+        takes to make their probability negligible.
+    joint : bool
+        Whether to look for points that no single constraint forbids but several do together.
 
     Raises
     ------
@@ -94,12 +102,13 @@ def solve_points(
     else:
         moments = moments.within(*feature_range(features))
     options = _Options(start, method, max_iter, compute, weight)
-    active = tighten(features, moments, active)
+    narrowed = tighten(features, moments, active)
+    active = narrowed if faces else active
     attempt = _attempt(features, log_base, moments, active, options)
     redundant = _redundant(attempt.reduced, moments)
     n_iter = attempt.path.n_iter
     while attempt.path.outcome != "solved":
-        possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path)
+        possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path, faces and joint)
         if possible is None or possible.all():
             break
         active = attempt.active.copy()
@@ -165,20 +174,20 @@ def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArr
     while len(hard):
         rows = features if active.all() else features[np.flatnonzero(active)]
         low, high = feature_range(rows)
-        slack = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        below, above = low + ROUNDING * np.abs(low), high - ROUNDING * np.abs(high)
         for j in hard:
-            if moments.lower[j] > high[j] + slack[j] or moments.upper[j] < low[j] - slack[j]:
+            if moments.lower[j] > 2 * high[j] - above[j] or moments.upper[j] < 2 * low[j] - below[j]:
                 _refuse_range(j, moments, low[j], high[j], bool(active.all()))
-        at_top = moments.lower[hard] >= (high - slack)[hard]
-        at_bottom = moments.upper[hard] <= (low + slack)[hard]
-        loose = (high - low)[hard] > 2 * slack[hard]
+        at_top = moments.lower[hard] >= above[hard]
+        at_bottom = moments.upper[hard] <= below[hard]
+        loose = below[hard] < above[hard]
         stop = hard[(at_top | at_bottom) & loose]
         if not len(stop):
             break
         columns = rows[:, stop]
         values = columns.toarray() if issparse(columns) else columns
-        edge = np.where(moments.lower[stop] >= (high - slack)[stop], high[stop], low[stop])
-        keep = (np.abs(values - edge) <= slack[stop]).all(axis=1)
+        top = moments.lower[stop] >= above[stop]
+        keep = np.where(top, values >= above[stop], values <= below[stop]).all(axis=1)
         if not keep.any():
             _refuse_jointly(rows, moments)
         active[np.flatnonzero(active)[~keep]] = False
@@ -201,9 +210,9 @@ def _residual(reduced: Reduced, path: Path) -> float:
 
 # -- where λ runs off ------------------------------------------------------------------------------
 def _possible(
-    dual: Dual, reduced: Reduced, moments: Moments, path: Path
+    dual: Dual, reduced: Reduced, moments: Moments, path: Path, faces: bool
 ) -> NDArray[np.bool_] | None:
-    """Which points can have positive probability; None where that is not known."""
+    """Which points can have positive probability; None where that is not known or not asked."""
     if reduced.penalty.variance is not None:
         return None
     features, centre, half = reduced.features, reduced.centre, reduced.penalty.halfwidth
@@ -219,6 +228,8 @@ def _possible(
         refuse(_as_given(proof, live, reduced, len(moments)), moments)
     if path.outcome == "separated":
         refuse(reduced.natural(path.natural, len(moments)), moments)
+    if not faces:
+        return None
     possible = possible_points(rows, half, centre)
     return None if possible is None else possible[inverse]
 
@@ -259,7 +270,12 @@ def refuse(direction: Array, moments: Moments, because: str = "") -> NoReturn:
     shown = ", ".join(repr(name) for name in names[:8]) + (", …" if len(names) > 8 else "")
     reason = f" ({because})" if because else ""
     several = f"the constraints {shown} cannot hold together{reason}"
-    single = f"no distribution on the support meets the constraint {shown}"
+    j = int(np.flatnonzero(direction)[0])
+    asked = moments.lower[j] if direction[j] > 0 else moments.upper[j]
+    single = (
+        f"no distribution on the support meets the constraint {shown}, E[{moments.names[j]}] = "
+        f"{asked:.10g}, which lies outside the range of the feature"
+    )
     raise InfeasibleMomentsError(
         f"{single if len(names) == 1 else several}: along the direction attached to this error every "
         "point of the support lies on the wrong side. Correct one of them, or give it an interval "
@@ -322,12 +338,18 @@ def _solution(
     fits = path.outcome == "edge" and _residual(attempt.reduced, path) <= 1e-9
     if path.outcome == "solved" or fits:
         status = "solved" if active.sum() == np.isfinite(log_base).sum() else "boundary"
+    mean = np.asarray(features.T @ np.exp(log_density), float)
+    hard = moments.tolerance == 0
+    unit = (np.abs(moments.lower) + np.abs(moments.upper) + np.ptp(feature_range(features), axis=0))
+    if (np.abs(moments.distance(mean)) > 1e-6 * unit)[hard].any():  # not on a face after all
+        status = "max_iter"
     return Solution(
         natural,
         path.at.value + float(natural @ middle),
         log_density,
-        np.asarray(features.T @ np.exp(log_density), float),
+        mean,
         abs(gap),
+        path.at.value - float(path.natural @ path.at.gradient),
         status,
         redundant,
         n_iter,

@@ -13,8 +13,8 @@ from expmax.statistics import Array
 __all__ = ["Tail", "tail"]
 
 Tail = Literal["closed", "done", "slow", "rising"]
-NEGLIGIBLE = 36.0  # nats below the peak: 2e-16 of it
-NOISE = 1e-9  # of λ in units of 1/spread: what rounding may leave of a zero
+NEGLIGIBLE = {1: 36.0, 2: 30.0, 3: 25.0}  # nats below the peak, by dimension
+NOISE = 1e-9  # of λ in units of 1/(bulk of the feature): what rounding may leave of a zero
 
 
 def tail(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
@@ -29,19 +29,21 @@ def tail(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
     """
     side = grid.sides[axis]
     end, limit = float(grid.window[axis, int(upper)]), side.limits[int(upper)]
-    if side.kind == "linear" or end == limit:
-        return "closed" if side.kind == "linear" else _at_limit(grid, natural, axis, upper)
+    if side.closed(upper):
+        return "closed"
+    if end == limit:
+        return _at_limit(grid, natural, axis, upper)
     now = grid.moments(natural)
-    quiet = np.where(np.abs(natural) * now.spread < NOISE, 0.0, natural)
+    quiet = np.where(np.abs(natural) * grid.bulk(natural) < NOISE, 0.0, natural)
     ends = _scores(grid, quiet, axis, np.array([end]), now.mean, now.spread)
     away = _scores(grid, quiet, axis, np.linspace(end, limit, 160)[1:], now.mean, now.spread)
-    level = np.concatenate([ends, away]).max(axis=1) - now.log_partition
+    level = np.maximum(np.concatenate([ends, away]).max(axis=1) - now.log_partition, -1e300)
     lowest = np.minimum.accumulate(level)
     rise = level - lowest
     before = np.concatenate([[True], lowest[:-1] > -2000.0])
     if (rise[before] > 1.0).any():
         return "rising"
-    return "slow" if level[0] > -NEGLIGIBLE else "done"
+    return "slow" if level[0] > -NEGLIGIBLE[grid.dim] else "done"
 
 
 def _at_limit(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:

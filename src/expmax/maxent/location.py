@@ -24,7 +24,7 @@ def place(
     middle = 0.5 * (moments.lower + moments.upper)
     placed = list(sides)
     for i, side in enumerate(sides):
-        if side.kind not in ("line", "half"):
+        if side.kind not in ("line", "half", "tail"):
             continue
         sign = 1.0 if side.kind == "line" or side.upward else -1.0
         origin = 0.0 if side.kind == "line" else (side.low if side.upward else side.high)
@@ -87,7 +87,7 @@ def first_density(grid: Grid) -> tuple[Array, Array]:
     for i, side in enumerate(grid.sides):
         if side.kind == "line":
             log_density -= 0.5 * ((x[:, i] - side.centre) / side.scale) ** 2
-        elif side.kind == "half":
+        elif side.kind in ("half", "tail"):
             origin = side.low if side.upward else side.high
             log_density -= np.abs(x[:, i] - origin) / side.scale
     features, log_weight = grid.flat()

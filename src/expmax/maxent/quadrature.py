@@ -24,34 +24,21 @@ from expmax.statistics import Array
 
 __all__ = ["Grid", "Integrals", "gauss_kronrod"]
 
-CELLS = {1: 4000, 2: 3000, 3: 1200}  # at most, by dimension
+CELLS = {1: 4000, 2: 2000, 3: 300}  # at most, by dimension
 
 
-def gauss_kronrod(order: int) -> tuple[Array, Array, Array]:
-    """Nodes on [−1, 1], Kronrod weights, and Gauss weights at the same nodes (0 at the added ones).
-
-    Parameters
-    ----------
-    order : {15, 7}
-        Nodes of the Kronrod rule.
-    """
-    if order == 15:
-        half = [0.991455371120812639206854697526329, 0.949107912342758524526189684047851]
-        half += [0.864864423359769072789712788640926, 0.741531185599394439863864773280788]
-        half += [0.586087235467691130294144838258730, 0.405845151377397166906606412076961]
-        half += [0.207784955007898467600689403773245]
-        kronrod = [0.022935322010529224963732008058970, 0.063092092629978553290700663189204]
-        kronrod += [0.104790010322250183839876322541518, 0.140653259715525918745189590510238]
-        kronrod += [0.169004726639267902826583426598550, 0.190350578064785409913256402421014]
-        kronrod += [0.204432940075298892414161999234649, 0.209482141084727828012999174891714]
-        gauss = [0.129484966168869693270611432679082, 0.279705391489276667901467771423780]
-        gauss += [0.381830050505118944950369775488975, 0.417959183673469387755102040816327]
-    else:
-        half = [0.960491268708020283423507092629080, 0.774596669241483377035853079956480]
-        half += [0.434243749346802558002071502844628]
-        kronrod = [0.104656226026467265193823857192073, 0.268488089868333440728569280666710]
-        kronrod += [0.401397414775962222905051818618432, 0.450916538658474142345110087045571]
-        gauss = [0.555555555555555555555555555555556, 0.888888888888888888888888888888889]
+def gauss_kronrod() -> tuple[Array, Array, Array]:
+    """15 nodes on [−1, 1], their Kronrod weights, and Gauss weights at 7 of them (0 at the others)."""
+    half = [0.991455371120812639206854697526329, 0.949107912342758524526189684047851]
+    half += [0.864864423359769072789712788640926, 0.741531185599394439863864773280788]
+    half += [0.586087235467691130294144838258730, 0.405845151377397166906606412076961]
+    half += [0.207784955007898467600689403773245]
+    kronrod = [0.022935322010529224963732008058970, 0.063092092629978553290700663189204]
+    kronrod += [0.104790010322250183839876322541518, 0.140653259715525918745189590510238]
+    kronrod += [0.169004726639267902826583426598550, 0.190350578064785409913256402421014]
+    kronrod += [0.204432940075298892414161999234649, 0.209482141084727828012999174891714]
+    gauss = [0.129484966168869693270611432679082, 0.279705391489276667901467771423780]
+    gauss += [0.381830050505118944950369775488975, 0.417959183673469387755102040816327]
     nodes = np.array([-x for x in half] + [0.0] + half[::-1])
     weights = np.array(kronrod + kronrod[-2::-1])
     inner = np.zeros(len(nodes))
@@ -106,9 +93,9 @@ class Grid:
         self.features, self.log_weight = self._evaluate(self.low, self.high)
 
     def _rule(self) -> None:
-        nodes, kronrod, gauss = gauss_kronrod(15 if self.dim < 3 else 7)
+        nodes, kronrod, gauss = gauss_kronrod()
         self.nodes = np.array(list(product(nodes, repeat=self.dim)))
-        self.q = len(nodes)
+        self.q = len(self.nodes)
         weights = np.array(list(product(kronrod, repeat=self.dim)))
         self.log_rule = np.log(weights).sum(axis=1)
         ratio = np.array(list(product(gauss / kronrod, repeat=self.dim)))
@@ -136,7 +123,7 @@ class Grid:
         volume = np.log(0.5 * (high - low)).sum(axis=1)
         shape = (len(low), len(self.nodes))
         log_weight = (base + log_jacobian).reshape(shape) + self.log_rule + volume[:, None]
-        return f.reshape(*shape, -1), log_weight
+        return f.reshape(*shape, f.shape[1]), log_weight
 
     def to_x(self, t: Array) -> tuple[Array, Array]:
         """Points x and log |dx/dt| at coordinates t, shape (n, d)."""
@@ -146,7 +133,8 @@ class Grid:
 
     def flat(self) -> tuple[Array, Array]:
         """Features and log weights of all nodes: shapes (n, m) and (n,)."""
-        return self.features.reshape(-1, self.features.shape[-1]), self.log_weight.ravel()
+        n, m = self.log_weight.size, self.features.shape[-1]
+        return self.features.reshape(n, m), self.log_weight.ravel()
 
     # -- integrals ---------------------------------------------------------------------------------
     def moments(self, natural: Array) -> Integrals:
@@ -158,8 +146,9 @@ class Grid:
         mass = float(p.sum())
         p /= mass
         f, flat = self.features, p.ravel()
-        mean = flat @ f.reshape(len(flat), -1)
-        spread = np.sqrt(flat @ (f.reshape(len(flat), -1) - mean) ** 2)
+        rows = f.reshape(len(flat), f.shape[-1])
+        mean = flat @ rows
+        spread = np.sqrt(flat @ (rows - mean) ** 2)
         unit = np.where(spread > 0, spread, 1.0)
         g = np.concatenate([np.ones((*p.shape, 1)), (f - mean) / unit], axis=2)
         whole = np.einsum("cq,cqj->cj", p, g)
@@ -171,15 +160,28 @@ class Grid:
         with np.errstate(divide="ignore", invalid="ignore"):
             sharp = size[:, None] * np.minimum(1.0, (200.0 * errors / size[:, None]) ** 1.5)
         errors = np.where(size[:, None] > 0, np.minimum(sharp, errors), 0.0)
-        total = float(errors.max(axis=1).sum())
+        total = float(errors.max(axis=1).sum()) + self._lost(scores, peak, mass)
         return Integrals(peak + float(np.log(mass)), mean, spread, total, errors, size)
 
+    def _lost(self, scores: Array, peak: float, mass: float) -> float:
+        """Mass beyond nodes where the arithmetic of the features or of x gave out, roughly."""
+        gone = np.isneginf(scores)
+        partial = gone.any(axis=1) & ~gone.all(axis=1)
+        if not partial.any():
+            return 0.0
+        width = np.log(0.5 * (self.high - self.low)).sum(axis=1)[partial, None]
+        heights = scores[partial] - self.log_rule - width - peak
+        return float(np.exp(heights).max(axis=1).sum() / mass)
+
     def adapt(self, natural: Array, tol: float) -> tuple[Integrals, bool]:
-        """Halve cells until the error at λ is below `tol`; also whether any cell changed."""
-        changed = False
+        """Halve cells until the error at λ is below `tol` or rounding; also whether any changed."""
+        changed, errors = False, [np.inf] * 4
         while True:
             found = self.moments(natural)
-            if found.error <= tol or len(self.low) >= CELLS[self.dim]:
+            noise = float(np.abs(natural) @ np.abs(found.mean)) * 2 * np.finfo(float).eps
+            stuck = found.error > 0.5 * errors[-4]  # three rounds of halving did not help
+            errors.append(found.error)
+            if found.error <= max(tol, noise) or stuck or len(self.low) >= CELLS[self.dim]:
                 return found, changed
             worst = found.cell_error.max(axis=1)
             chosen = worst > max(0.5 * tol / len(worst), 1e-3 * worst.max())
@@ -237,6 +239,20 @@ class Grid:
         end = self.window[axis, int(upper)]
         side = self.high if upper else self.low
         return np.asarray(side[:, axis] == end)
+
+    def bulk(self, natural: Array) -> Array:
+        """Half the range of each feature over the middle 98 % of the distribution at λ: shape (m,)."""
+        rows, base = self.flat()
+        scores = rows @ natural + base
+        p = np.exp(scores - scores.max())
+        p /= p.sum()
+        half = np.empty(rows.shape[1])
+        for j in range(rows.shape[1]):
+            order = np.argsort(rows[:, j])
+            below = np.cumsum(p[order])
+            low, high = np.searchsorted(below, [0.01, 0.99]).clip(max=len(order) - 1)
+            half[j] = 0.5 * (rows[order[high], j] - rows[order[low], j])
+        return half
 
     def cell_of(self, t: Array) -> int:
         """The cell that holds a point."""

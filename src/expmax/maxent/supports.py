@@ -1,8 +1,8 @@
 """Where a distribution may live: points, tables, and boxes of the line, the plane and space.
 
 A side of a box is worked in a coordinate t in which densities decay fast at both ends: x = t on a finite
-interval, x = low + s eᵗ on a half line, x = c + s sinh t on the line, a logistic curve of t where features
-are singular at an end.
+interval, x = low + s (eᵗ − 1) on a half line, x = c + s sinh t on the line; where features are singular at a
+finite end, x = low + s eᵗ or a logistic curve of t.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def read_support(support: Any, n_points: int | None = None) -> PointSet | Interv
 class Side:
     """One side of a box in its coordinate t."""
 
-    kind: Literal["linear", "half", "line", "logistic"]
+    kind: Literal["linear", "tail", "half", "line", "logistic"]
     low: float
     high: float
     centre: float = 0.0
@@ -172,8 +172,8 @@ class Side:
             return t
         if self.kind == "line":
             return self.centre + self.scale * np.sinh(t)
-        if self.kind == "half":
-            far = self.scale * np.exp(t)
+        if self.kind in ("half", "tail"):
+            far = self.scale * (np.exp(t) if self.kind == "half" else np.expm1(t))
             return self.low + far if self.upward else self.high - far
         width = self.high - self.low
         rising = self.low + width / (1.0 + np.exp(-t))
@@ -185,7 +185,7 @@ class Side:
             return np.zeros_like(t)
         if self.kind == "line":
             return np.log(self.scale) + np.abs(t) + np.log1p(np.exp(-2.0 * np.abs(t))) - np.log(2.0)
-        if self.kind == "half":
+        if self.kind in ("half", "tail"):
             return np.log(self.scale) + t
         width = self.high - self.low
         return np.log(width) - np.abs(t) - 2.0 * np.log1p(np.exp(-np.abs(t)))
@@ -196,9 +196,9 @@ class Side:
             return x
         if self.kind == "line":
             return np.arcsinh((x - self.centre) / self.scale)
-        if self.kind == "half":
-            far = x - self.low if self.upward else self.high - x
-            return np.log(far / self.scale)
+        if self.kind in ("half", "tail"):
+            far = (x - self.low if self.upward else self.high - x) / self.scale
+            return np.log(far) if self.kind == "half" else np.log1p(far)
         return np.log(x - self.low) - np.log(self.high - x)
 
     @property
@@ -206,16 +206,28 @@ class Side:
         """Where to start looking."""
         if self.kind == "linear":
             return self.low, self.high
-        return {"line": (-4.0, 4.0), "half": (-20.0, 5.0), "logistic": (-20.0, 20.0)}[self.kind]
+        return {
+            "line": (-4.0, 4.0),
+            "tail": (0.0, 4.0),
+            "half": (-20.0, 5.0),
+            "logistic": (-20.0, 20.0),
+        }[self.kind]
 
     @property
     def limits(self) -> tuple[float, float]:
         """How far t may ever go."""
         if self.kind == "linear":
             return self.low, self.high
-        return {"line": (-80.0, 80.0), "half": (-600.0, 80.0), "logistic": (-300.0, 300.0)}[
-            self.kind
-        ]
+        return {
+            "line": (-80.0, 80.0),
+            "tail": (0.0, 80.0),
+            "half": (-600.0, 80.0),
+            "logistic": (-300.0, 300.0),
+        }[self.kind]
+
+    def closed(self, upper: bool) -> bool:
+        """Whether the support ends at this end of the coordinate."""
+        return self.kind == "linear" or (self.kind == "tail" and not upper)
 
     def placed(self, centre: float, scale: float) -> Side:
         """The same side with the coordinate centred elsewhere."""
@@ -228,5 +240,5 @@ def side_of(interval: Interval, *, singular: bool = False) -> Side:
     if np.isfinite(low) and np.isfinite(high):
         return Side("logistic" if singular else "linear", low, high)
     if np.isfinite(low) or np.isfinite(high):
-        return Side("half", low, high, upward=bool(np.isfinite(low)))
+        return Side("half" if singular else "tail", low, high, upward=bool(np.isfinite(low)))
     return Side("line", low, high)
