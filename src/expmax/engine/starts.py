@@ -110,7 +110,8 @@ def search(
     try:
         while True:
             before = problem.n_expect
-            _round(problem, starts, seeds, budget, climb, is_spike, result)
+            limit = spent if result.records else np.inf  # the first round is always whole
+            _round(problem, starts, seeds, budget, climb, is_spike, result, limit)
             if result.best is not None and problem.n_expect < spent:
                 _swaps(problem, source, seeds, budget, climb, is_spike, result, spent)
             if problem.n_expect >= spent or problem.n_expect == before:
@@ -152,10 +153,11 @@ def _round(
     climb: Callable[..., Run],
     is_spike: Callable[[Point], bool],
     result: Search,
+    limit: float,
 ) -> None:
     candidates: list[tuple[bool, float, int, _Trial]] = []
     for _ in range(budget.round_size):
-        start = next(starts, None)
+        start = next(starts, None) if problem.n_expect < limit else None
         if start is None:
             break
         trial = short_run(problem, start.params, budget.short)
@@ -169,7 +171,7 @@ def _round(
     candidates.sort(key=lambda candidate: candidate[:3])
     continued: list[float] = []
     for _, _, record, trial in candidates:
-        if len(continued) >= budget.continued:
+        if len(continued) >= budget.continued or problem.n_expect >= limit:
             break
         objective = trial.end.objective
         if any(abs(objective - other) < SAME for other in continued):

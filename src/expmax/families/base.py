@@ -54,6 +54,8 @@ class Family(ABC):
     discrete: ClassVar[bool] = False  # a probability mass function
     accepts_missing: ClassVar[bool] = False  # NaN cells simply do not contribute
     is_estimated: ClassVar[bool] = True  # has parameters that data determine
+    inner_latent: ClassVar[bool] = False  # has latent variables of its own
+    local_statistics: ClassVar[bool] = False  # sums that depend on the current parameters
     support: ClassVar[str] = "the real numbers"
 
     # -- binding to data ---------------------------------------------------------------------------

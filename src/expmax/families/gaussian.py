@@ -168,11 +168,10 @@ class Gaussian(Family):
         if self.diagonal:
             return _diagonal_moments(reference, x, responsibilities)
         residuals = x - reference[:, None, :]
-        weighted = residuals * responsibilities.T[:, :, None]
-        second = weighted.swapaxes(1, 2) @ residuals
-        return GaussianStatistics(
-            responsibilities.sum(axis=0), reference, weighted.sum(axis=1), second
-        )
+        weights = np.ascontiguousarray(responsibilities.T)
+        first = (weights[:, None, :] @ residuals)[:, 0]
+        second = (residuals * weights[:, :, None]).swapaxes(1, 2) @ residuals
+        return GaussianStatistics(weights.sum(axis=1), reference, first, second)
 
     def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
         x = np.asarray(x, float)
@@ -189,8 +188,13 @@ class Gaussian(Family):
     ) -> dict[str, Array]:
         """Moment matching: means, then the structure's covariance from the scatter about them."""
         counts = statistics.counts if self.diagonal else statistics.counts[:, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            shift = statistics.first / counts
+        full = statistics.counts.min() > 0
+        if full:
+            shift = moved = statistics.first / counts
+        else:  # an empty component adds nothing to a shared scatter and has no mean of its own
+            with np.errstate(invalid="ignore", divide="ignore"):
+                shift = statistics.first / counts
+            moved = np.where(counts > 0, shift, 0.0)
         mean = statistics.reference + shift
         start = None if parameters is None else parameters["covariance"]
         if self.diagonal:
@@ -200,12 +204,11 @@ class Gaussian(Family):
                 self.structure, statistics.counts, np.nan_to_num(scatter), start
             )
             return {"mean": mean, "covariance": variances}
-        moved = np.where(
-            counts > 0, shift, 0.0
-        )  # an empty component adds nothing to a shared scatter
         scatter = statistics.second - statistics.first[:, :, None] * moved[:, None, :]
         if self.penalty:
             scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])
+        if full and self.structure == "VVV":
+            return with_precision(mean, scatter / statistics.counts[:, None, None])
         return with_precision(mean, self._matrices(statistics.counts, scatter, start))
 
     def _matrices(self, counts: Array, scatter: Array, start: Array | None) -> Array:
@@ -225,12 +228,12 @@ class Gaussian(Family):
             counts, variance = statistics.counts[used], parameters["covariance"][used]
             scatter = statistics.second[used] + self.penalty * counts
             return -0.5 * float((counts * (LOG_2PI + np.log(variance)) + scatter / variance).sum())
-        used = statistics.counts > 0
         counts, factor = statistics.counts, precision_cholesky(parameters)
         scatter = statistics.second
         if self.penalty:
             scatter = scatter + self.penalty * counts[:, None, None] * np.eye(mean.shape[1])
-        if not used.all():
+        if not counts.min() > 0:
+            used = counts > 0
             counts, factor, scatter = counts[used], factor[used], scatter[used]
         log_det = -2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         quadratic = ((factor.swapaxes(1, 2) @ scatter) * factor.swapaxes(1, 2)).sum()
@@ -283,6 +286,15 @@ class Gaussian(Family):
         return parameters["mean"].size + structures.n_covariance_parameters(
             self.structure, n_components, n_columns
         )
+
+    def rescale(self, parameters: Parameters, shift: Array, scale: float) -> Parameters | None:
+        """Parameters of shift + scale · x; None under a penalty, which knows the unit of x."""
+        if self.penalty:
+            return None
+        mean, covariance = shift + scale * parameters["mean"], scale**2 * parameters["covariance"]
+        if self.diagonal:
+            return {"mean": mean, "covariance": covariance}
+        return with_precision(mean, covariance)
 
     def location(self, parameters: Parameters) -> Array:
         return parameters["mean"]
@@ -367,7 +379,7 @@ def _full_log_density(mean: Array, factor: Array, x: Array) -> Array:
     log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     if x.size * len(mean) <= 1 << 16:
         whitened = (x - mean[:, None, :]) @ factor
-        squares = (whitened * whitened).sum(axis=2).T
+        squares = np.einsum("kij,kij->ki", whitened, whitened).T
     else:  # one component at a time keeps the residuals in cache
         squares = np.empty((len(x), len(mean)))
         for k in range(len(mean)):

@@ -79,6 +79,10 @@ class NegativeBinomial(Family):
     accepts_missing = True
     support = "0, 1, 2, …"
 
+    @property
+    def local_statistics(self) -> bool:  # type: ignore[override]
+        return self.size is None
+
     def __new__(cls, size: float | None = None) -> Self:
         """As `pathlib.Path`: the kind of object follows from the argument."""
         kind = cls if size is None else NegativeBinomialOfSize

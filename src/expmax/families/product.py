@@ -103,6 +103,14 @@ class Product(Family):
     def is_estimated(self) -> bool:  # type: ignore[override]
         return any(family.is_estimated for family in self.families)
 
+    @property
+    def inner_latent(self) -> bool:  # type: ignore[override]
+        return any(family.inner_latent for family in self.families)
+
+    @property
+    def local_statistics(self) -> bool:  # type: ignore[override]
+        return any(family.local_statistics for family in self.families)
+
     # -- binding -----------------------------------------------------------------------------------
     def resolve(self, n_columns: int, names: Sequence[str] | None = None) -> list[NDArray[np.intp]]:
         """The columns of each factor: every column exactly once."""

@@ -136,6 +136,8 @@ class StudentT(Family):
     dof: float | None = None
     n_columns: int | None = field(default=None, repr=False)  # known once bound to data
 
+    inner_latent = True
+
     def __post_init__(self) -> None:
         if self.structure not in structures.STRUCTURES:
             names = ", ".join([*ALIASES, *structures.STRUCTURES])
@@ -382,6 +384,11 @@ class StudentT(Family):
 
     def smallest_count(self, n_columns: int) -> float:
         return 0.0 if self._equal_volume else float(max(n_columns + 1, 5))
+
+    def rescale(self, parameters: Parameters, shift: Array, scale: float) -> Parameters:
+        """Parameters of shift + scale · x."""
+        mean = shift + scale * parameters["mean"]
+        return _parameters(mean, scale**2 * parameters["scale"], parameters["dof"])
 
     def location(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["mean"])

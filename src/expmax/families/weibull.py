@@ -57,6 +57,7 @@ class Weibull(Family):
 
     scalar = True
     accepts_missing = True
+    local_statistics = True
     support = "x > 0"
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:

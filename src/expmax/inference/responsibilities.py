@@ -27,15 +27,21 @@ def soft_assign(log_joint: Array) -> tuple[Array, Array, Array]:
     entropy : ndarray, shape (n,), nats
     """
     top = log_joint.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log_ratio = log_joint - top
-        unnormalised = np.exp(log_ratio)
-        total = unnormalised.sum(axis=1, keepdims=True)
-        responsibilities = unnormalised / total
-        log_total = np.log(total)
-        surprise = log_total - log_ratio  # −log r
-        np.copyto(surprise, 0.0, where=responsibilities == 0)
-        entropy = np.einsum("ij,ij->i", responsibilities, surprise)
+    if np.isneginf(top).any():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _normalise(log_joint, top)
+    return _normalise(log_joint, top)
+
+
+def _normalise(log_joint: Array, top: Array) -> tuple[Array, Array, Array]:
+    log_ratio = log_joint - top
+    responsibilities = np.exp(log_ratio)
+    total = responsibilities.sum(axis=1, keepdims=True)
+    responsibilities /= total
+    log_total = np.log(total)
+    surprise = np.subtract(log_total, log_ratio, out=log_ratio)  # −log r
+    surprise[responsibilities == 0] = 0.0
+    entropy = np.einsum("ij,ij->i", responsibilities, surprise)
     return responsibilities, (top + log_total)[:, 0], entropy
 
 

@@ -41,7 +41,8 @@ class Solution:
     gap: float  # primal less dual objective, nats
     relative_entropy: float  # −Σ p log(p/b), the objective, nats
     status: Literal["solved", "boundary", "max_iter"]
-    redundant: NDArray[np.intp]  # constraints that follow from the others
+    redundant: NDArray[np.intp]  # constraints that follow from the others on the whole support
+    kept: NDArray[np.intp]  # constraints that carry a multiplier
     n_iter: int
 
 
@@ -105,7 +106,8 @@ def solve_points(
     narrowed = tighten(features, moments, active)
     active = narrowed if faces else active
     attempt = _attempt(features, log_base, moments, active, options)
-    redundant = _redundant(attempt.reduced, moments)
+    whole = attempt.reduced if (active == np.isfinite(log_base)).all() else None
+    redundant = _redundant(whole, features, moments)
     n_iter = attempt.path.n_iter
     while attempt.path.outcome != "solved":
         possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path, faces and joint)
@@ -352,10 +354,18 @@ def _solution(
         path.at.value - float(path.natural @ path.at.gradient),
         status,
         redundant,
+        attempt.reduced.kept,
         n_iter,
     )
 
 
-def _redundant(reduced: Reduced, moments: Moments) -> NDArray[np.intp]:
+def _redundant(
+    reduced: Reduced | None, features: Any, moments: Moments
+) -> NDArray[np.intp]:
+    """Constraints that follow from the others on the whole support."""
+    if reduced is None:
+        again = reduce_features(features, moments)
+        if isinstance(again, Contradiction):
+            return np.zeros(0, np.intp)
+        reduced = again
     return np.array([j for j in reduced.redundant if moments.exact[j]], dtype=np.intp)
-

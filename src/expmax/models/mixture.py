@@ -251,6 +251,16 @@ class MixtureModel:
         return self.hold(MixtureParameters(weights, tuple(components)))
 
     # -- what the engine may ask further -----------------------------------------------------------
+    @property
+    def inner_latent(self) -> bool:
+        """Whether a family has latent variables that `assign` does not report."""
+        return any(group.family.inner_latent for group in self.groups)
+
+    @property
+    def local_statistics(self) -> bool:
+        """Whether a family's sums depend on the current parameters even of complete data."""
+        return any(group.family.local_statistics for group in self.groups)
+
     def degeneracies(
         self, params: MixtureParameters, statistics: MixtureStatistics
     ) -> list[Degeneracy]:
@@ -341,6 +351,28 @@ class MixtureModel:
                 take(params.components[g], [position[int(k)] for k in order[group.index]])
             )
         return MixtureParameters(params.log_weights[order], tuple(components))
+
+    def exchangeable(self) -> list[NDArray[np.intp]]:
+        """Sets of components that may swap labels: of one group, and held alike."""
+        held = np.zeros(self.n_components, bool) if self.fixed_mask is None else self.fixed_mask
+        free = [group.index[~held[group.index]] for group in self.groups]
+        if self.fixed_weights is None:
+            return free
+        weights = self.fixed_weights
+        return [index[weights[index] == value] for index in free for value in set(weights[index])]
+
+    def rescale(
+        self, params: MixtureParameters, shift: Array, scale: float
+    ) -> MixtureParameters | None:
+        """Parameters of shift + scale · x; None where a family is no location-scale family."""
+        components = []
+        for group, part in zip(self.groups, params.components, strict=True):
+            change = getattr(group.family, "rescale", None)
+            new = None if change is None or self.fixed else change(part, shift, scale)
+            if new is None:
+                return None
+            components.append(new)
+        return MixtureParameters(params.log_weights, tuple(components))
 
     def canonical_order(self, params: MixtureParameters) -> NDArray[np.intp]:
         """Components by their location, column after column, within each group."""

@@ -1,0 +1,1 @@
+"""The identities of `check_model`, one module a subject."""
