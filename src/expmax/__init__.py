@@ -3,6 +3,7 @@
 from expmax import errors
 from expmax.estimators.gaussian_mixture import GaussianMixture
 from expmax.contract import Block, Expectation
+from expmax.engine.check import check_model
 from expmax.engine.fit import FitResult, maximize_likelihood
 from expmax.estimators.mixture import Mixture
 from expmax.families.bernoulli import Bernoulli
@@ -61,6 +62,7 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "Weibull",
+    "check_model",
     "errors",
     "maximize_likelihood",
     "load",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,12 @@ class History:
         columns = vars(self).values()
         end = len(self) - (bool(self.step) and self.step[-1] == "end")
         return History(*(list(column[:end]) for column in columns))
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw log-likelihood, ELBO, ΔQ and KL step by step; returns the axes (needs matplotlib)."""
+        from expmax.reports.figures import plot_history
+
+        return plot_history(self, axes)
 
     def as_arrays(self) -> dict[str, Array]:
         """The numeric columns as arrays."""

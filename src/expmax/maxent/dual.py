@@ -168,6 +168,10 @@ class Dual:
         result: Extent = self.compute.total(of, self.blocks)
         return result
 
+    def margin(self, direction: Array) -> float:
+        """Largest v·g_i over the points."""
+        return self.extent(direction).high
+
     def curvature(self, natural: Array, at: DualValue) -> tuple[Callable[[Array], Array], Array]:
         """The product v ↦ ∇²V v, two products with the features a time, and the diagonal of ∇²V."""
         weight = np.exp(self.log_density(natural, at.value))

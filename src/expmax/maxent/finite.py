@@ -265,23 +265,24 @@ def _as_given(proof: Separation, live: NDArray[np.intp], reduced: Reduced, m: in
 
 
 # -- refusals --------------------------------------------------------------------------------------
-def refuse(direction: Array, moments: Moments, because: str = "") -> NoReturn:
+def refuse(
+    direction: Array, moments: Moments, because: str = "", *, bounded: bool = False
+) -> NoReturn:
     """Raise the error of a separating direction, the constraints named by its non-zeros."""
     direction = direction / np.abs(direction).max()
     names = [moments.names[j] for j in np.flatnonzero(direction)]
     shown = ", ".join(repr(name) for name in names[:8]) + (", …" if len(names) > 8 else "")
     reason = f" ({because})" if because else ""
-    several = f"the constraints {shown} cannot hold together{reason}"
-    j = int(np.flatnonzero(direction)[0])
-    asked = moments.lower[j] if direction[j] > 0 else moments.upper[j]
-    single = (
-        f"no distribution on the support meets the constraint {shown}, E[{moments.names[j]}] = "
-        f"{asked:.10g}, which lies outside the range of the feature"
-    )
+    proof = "any weights allowed lie" if bounded else "every point of the support lies"
+    if len(names) == 1:
+        j = int(np.flatnonzero(direction)[0])
+        asked = moments.lower[j] if direction[j] > 0 else moments.upper[j]
+        start = f"nothing meets the constraint E[{names[0]}] = {asked:.10g}{reason}"
+    else:
+        start = f"the constraints {shown} cannot hold together{reason}"
     raise InfeasibleMomentsError(
-        f"{single if len(names) == 1 else several}: along the direction attached to this error every "
-        "point of the support lies on the wrong side. Correct one of them, or give it an interval "
-        "or a tolerance.",
+        f"{start}: along the direction attached to this error {proof} on the wrong side. Correct "
+        "them, or give an interval or a tolerance.",
         direction=direction,
         conflicts=names,
     )

@@ -8,15 +8,15 @@ kept (proximal Newton), and a backtracking search makes every step descend.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from expmax.maxent.dual import Dual, DualValue
+from expmax.maxent.dual import DualValue, Extent
 from expmax.statistics import Array
 
-__all__ = ["Outcome", "Path", "Penalty", "newton"]
+__all__ = ["Outcome", "Path", "Penalty", "Smooth", "newton"]
 
 Outcome = Literal["solved", "edge", "separated", "max_iter"]
 ROUNDING = 8 * np.finfo(float).eps
@@ -62,6 +62,22 @@ class Penalty:
         return np.where(natural == 0, still, moved)
 
 
+class Smooth(Protocol):
+    """A dual function: what the descent needs of it (`Dual` is one)."""
+
+    def evaluate(self, natural: Array) -> DualValue:
+        """Value, gradient and Hessian."""
+        ...
+
+    def extent(self, direction: Array, natural: Array, value: float) -> Extent:
+        """Range of v·g over the points that count at λ."""
+        ...
+
+    def margin(self, direction: Array) -> float:
+        """Largest v·E[g] of any distribution allowed: below 0, v separates."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """Where the descent ended."""
@@ -73,13 +89,13 @@ class Path:
 
 
 def newton(
-    dual: Dual, penalty: Penalty, start: Array, *, max_iter: int = 200, tol: float = 1e-12
+    dual: Smooth, penalty: Penalty, start: Array, *, max_iter: int = 200, tol: float = 1e-12
 ) -> Path:
     """Minimise the dual.
 
     Parameters
     ----------
-    dual : Dual
+    dual : Smooth
         Features in units of their spread: |g| ≤ about 1.
     penalty : Penalty
     start : ndarray, shape (k,)
@@ -114,16 +130,16 @@ def newton(
     return Path(natural, at, outcome, max_iter)
 
 
-def separates(dual: Dual, penalty: Penalty, natural: Array) -> bool:
+def separates(dual: Smooth, penalty: Penalty, natural: Array) -> bool:
     """Whether λ·(f(x) − Δ) < 0 at every point and for every Δ allowed: proof that none fits."""
     size = float(np.abs(natural).sum())
     if penalty.variance is not None or size == 0.0:
         return False
-    margin = dual.extent(natural).high + float(penalty.halfwidth @ np.abs(natural))
+    margin = dual.margin(natural) + float(penalty.halfwidth @ np.abs(natural))
     return margin < -1e-11 * size
 
 
-def _stuck(dual: Dual, penalty: Penalty, natural: Array, error: float, tol: float) -> Outcome:
+def _stuck(dual: Smooth, penalty: Penalty, natural: Array, error: float, tol: float) -> Outcome:
     if error <= 1e3 * tol:
         return "solved"
     if separates(dual, penalty, natural):
@@ -135,7 +151,7 @@ def _size(vector: Array) -> float:
     return float(np.abs(vector).max(initial=0.0))
 
 
-def _reach(dual: Dual, step: Array, natural: Array, at: DualValue) -> float:
+def _reach(dual: Smooth, step: Array, natural: Array, at: DualValue) -> float:
     """The largest change of a log p_i by a step, nats, at points that are not yet out of sight."""
     if not step.any():
         return 0.0
@@ -143,12 +159,12 @@ def _reach(dual: Dual, step: Array, natural: Array, at: DualValue) -> float:
     return max(abs(extent.low), abs(extent.high))
 
 
-def _runs_away(dual: Dual, natural: Array, at: DualValue, step: Array) -> bool:
+def _runs_away(dual: Smooth, natural: Array, at: DualValue, step: Array) -> bool:
     return _reach(dual, step, natural, at) > 0.25 and _reach(dual, natural, natural, at) > 15.0
 
 
 def _polish(
-    dual: Dual, penalty: Penalty, natural: Array, at: DualValue, step: Array
+    dual: Smooth, penalty: Penalty, natural: Array, at: DualValue, step: Array
 ) -> tuple[Array, DualValue]:
     """Further full steps, as long as each makes the residual smaller."""
     error = _size(penalty.residual(natural, penalty.gradient(natural, at.gradient)))
@@ -165,7 +181,7 @@ def _polish(
 
 
 def _descend(
-    dual: Dual, penalty: Penalty, natural: Array, at: DualValue, gradient: Array, step: Array
+    dual: Smooth, penalty: Penalty, natural: Array, at: DualValue, gradient: Array, step: Array
 ) -> tuple[Array, DualValue] | None:
     """The first of the steps 1, ½, ¼, … that lowers the objective enough; None where none does."""
     here = at.value + penalty.value(natural)

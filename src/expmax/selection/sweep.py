@@ -26,6 +26,8 @@ from expmax.models.mixture_starts import MixtureStarts
 from expmax.selection.moves import agreement, deletions, merges, splits
 from expmax.statistics import Array
 
+from collections import defaultdict, Counter
+STATS=defaultdict(Counter)
 SAME = 1e-3
 ALIKE = 0.995
 
@@ -45,6 +47,10 @@ class Policy:
     passes: int = 2
     swaps: int = 3
     second_own: int = 6
+    first: int = 2
+    share: float = 0.5
+    tol: float = 0.01
+    origin: int = 1
 
 
 @dataclass
@@ -91,7 +97,8 @@ class Cell:
                 break
             if params is None:
                 continue
-            trial = short_run(self.problem, params, pol.short)
+            STATS[kind.split(",")[0]]["n"] += 1
+            trial = short_run(self.problem, params, pol.first)
             if isinstance(trial, str):
                 self.search.reasons.append(trial)
                 self.search.records.append(StartRecord(kind, 0, np.nan, "degenerate"))
@@ -101,6 +108,15 @@ class Cell:
             self.search.records.append(StartRecord(kind, 0, trial.end.objective, "short run"))
             trials.append((-trial.end.objective, len(self.search.records) - 1, trial, kind))
         trials.sort(key=lambda t: t[:2])
+        if pol.short > pol.first:
+            more = []
+            for _, record, trial, kind in trials[: max(keep + 1, int(np.ceil(len(trials) * pol.share)))]:
+                if self.problem.n_expect > self.budget: break
+                longer = short_run(self.problem, trial.end.params, pol.short - pol.first)
+                if isinstance(longer, str) or self.spike(longer.end):
+                    continue
+                more.append((-longer.end.objective, record, type(trial)(trial.origin, longer.end), kind))
+            trials = sorted(more, key=lambda t: t[:2])
         climbed = 0
         for _, record, trial, kind in trials:
             if climbed >= keep or self.problem.n_expect > self.budget:
@@ -111,14 +127,20 @@ class Cell:
             if any(agreement(part, other, self.weight) >= pol.dedupe for other in self.parts):
                 if trial.end.objective <= self.best:
                     continue
-            run = self.climb(trial.origin, floor=self.best + SAME if np.isfinite(self.best) else -np.inf)
+            n0 = self.problem.n_expect
+            run = self.climb(trial.origin if pol.origin else trial.end, floor=self.best + SAME if np.isfinite(self.best) else -np.inf)
+            st = STATS[kind.split(",")[0]]
+            st["climbs"] += 1
+            st["E"] += self.problem.n_expect - n0
             climbed += 1
             self.parts.append(part)
             if run.status == "degenerate" or not run.point.finite or self.spike(run.point):
+                st["deg"] += 1
                 continue
             end = self.look(run.point)[1]
             self.parts.append(end)
             if run.point.objective > self.best + 1e-6:
+                if run.point.objective > self.best + .02: st["wins"] += 1
                 self.wins.append((kind, run.point.objective - self.best, self.problem.n_expect))
                 self.search.best = run
 
@@ -138,7 +160,7 @@ def make_cells(estimators, X, weight, seed, pol, effort=480.0):
         key = keys.setdefault(repr(est.family) + str(getattr(est.family, "covariance", "")), len(keys))
         k = model.n_components
         cells.append(Cell(key, k, est, tr, problem, MixtureStarts(model, block),
-            climber(problem, tol=est.tol, max_iter=est.max_iter, accelerator=est._accelerator()),
+            climber(problem, tol=pol.tol, max_iter=est.max_iter, accelerator=est._accelerator()),
             _spike_rule(model, x.shape[1]), np.random.default_rng(sd), int(effort * k / 5)))
     return cells
 

@@ -40,10 +40,13 @@ class Row:
             return self.reason
         if self.amount != self.amount and self.reason:
             return self.reason
-        off = f"off by {self.amount:.1e}, allowed {self.tolerance:.1e} {self.unit}"
+        if self.tolerance == 0:
+            off = "no difference" if self.amount == 0 else "differs"
+        else:
+            off = f"off by {self.amount:.1e}, allowed {self.tolerance:.1e} {self.unit}"
         if self.verdict == "holds":
             return off
-        return f"{off}{self.reason and ' '}{self.reason}: must be {self.identity}"
+        return f"{off}{self.reason and ' '}{self.reason}; must be: {self.identity}"
 
 
 @dataclass(frozen=True, slots=True)

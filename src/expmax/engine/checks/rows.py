@@ -1,0 +1,175 @@
+"""Identities of the sum over rows: blocks, order, weights, workers, repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from expmax.contract import Block, Expectation
+from expmax.engine.checks.setting import Gap, NotApplicableError, Setting, rows_of
+
+__all__ = [
+    "additivity",
+    "memo",
+    "repeatability",
+    "row_order",
+    "weight_zero",
+    "weights_as_copies",
+    "workers",
+]
+
+PARTS = 8  # blocks that workers share
+WORKERS = 4
+REPEATS = 3
+
+
+def repeatability(setting: Setting) -> Gap:
+    """The same call returns the same bits, whatever was called in between."""
+    gap = Gap("different results")
+    start, near = setting.start, setting.near
+    first = _bits(_total(setting, setting.blocks))
+    for point in near:
+        setting.problem.at(point.params)
+    gap.equal(float(first != _bits(_total(setting, setting.blocks))), 0.0, 0.0, "in the E-step")
+    step = _bits(setting.problem.maximize(start))
+    for point in near:
+        setting.problem.maximize(point)
+    gap.equal(float(step != _bits(setting.problem.maximize(start))), 0.0, 0.0, "in the M-step")
+    q = {setting.problem.q(start.params, start) for _ in range(2)}
+    gap.equal(float(len(q) > 1), 0.0, 0.0, "in Q")
+    return gap
+
+
+def additivity(setting: Setting) -> Gap:
+    """The expectation of the whole is the sum over its parts, two or three."""
+    setting.need_rows()
+    gap = Gap()
+    whole = _total(setting, setting.blocks)
+    if max(len(block.x) for block in setting.blocks) < 2:
+        raise NotApplicableError("needs a block of at least two rows")
+    for n in (2, 3):
+        parts = [part for block in setting.blocks for part in _split(block, n)]
+        setting.same_sums(gap, _total(setting, parts), whole, f"in {n} parts")
+    return gap
+
+
+def row_order(setting: Setting) -> Gap:
+    """The order of the rows does not matter."""
+    setting.need_rows()
+    if max(len(block.x) for block in setting.blocks) < 2:
+        raise NotApplicableError("needs a block of at least two rows")
+    rng, gap = setting.rng("row order"), Gap()
+    mixed = [rows_of(block, rng.permutation(len(block.x))) for block in setting.blocks]
+    setting.same_sums(gap, _total(setting, mixed), _total(setting, setting.blocks))
+    return gap
+
+
+def weights_as_copies(setting: Setting) -> Gap:
+    """A row of weight k counts as k rows, k = 1, 2, 3."""
+    _need_weights(setting)
+    rng, gap = setting.rng("weights"), Gap()
+    weighted, copies = [], []
+    for block in setting.blocks:
+        times = rng.permutation(1 + (1 + np.arange(len(block.x))) % 3)
+        weighted.append(_reweighted(block, times.astype(float)))
+        copies += [rows_of(block, np.flatnonzero(times >= k)) for k in (1, 2, 3)]
+    copies = [block for block in copies if len(block.x)]
+    setting.same_sums(gap, _total(setting, weighted), _total(setting, copies))
+    return gap
+
+
+def weight_zero(setting: Setting) -> Gap:
+    """A row of weight 0 is as if absent."""
+    _need_weights(setting)
+    rng, gap = setting.rng("weights"), Gap()
+    weighted, kept = [], []
+    for block in setting.blocks:
+        present = rng.permutation(np.arange(len(block.x)) % 3 > 0)
+        weighted.append(_reweighted(block, present.astype(float)))
+        kept += [rows_of(block, np.flatnonzero(present))] if present.any() else []
+    total = _total(setting, weighted)
+    if kept:
+        setting.same_sums(gap, total, _total(setting, kept))
+        return gap
+    slack = setting.rounding(setting.start)
+    gap.equal(total.log_likelihood, 0.0, slack, "in ℓ")
+    gap.equal(total.entropy, 0.0, slack, "in H")
+    return gap
+
+
+def workers(setting: Setting) -> Gap:
+    """A pool of threads returns the bits of one."""
+    if setting.declared("independent_rows", True):
+        parts = [part for block in setting.blocks for part in _split(block, PARTS)]
+    else:
+        parts = setting.blocks
+    if len(parts) < 2:
+        raise NotApplicableError("needs at least two blocks or rows")
+    gap = Gap("different results")
+    params = setting.start.params
+    expected = _bits(_total(setting, parts))
+    n_wrong = 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for i in range(REPEATS):
+            blocks = [replace(part, memo={} if i else None) for part in parts]
+            terms = list(pool.map(lambda block: _expect(setting, params, block), blocks))
+            n_wrong += _bits(reduce(add, terms)) != expected
+    gap.equal(float(n_wrong), 0.0, 0.0)
+    return gap
+
+
+def memo(setting: Setting) -> Gap:
+    """What a model keeps in Block.memo changes nothing when the parameters change."""
+    gap = Gap()
+    blocks = [replace(block, memo={}) for block in setting.blocks]
+    for point in [*setting.near, setting.start, *setting.near]:
+        total = reduce(add, (_expect(setting, point.params, block) for block in blocks))
+        setting.same_sums(gap, total, point.expectation)
+    if not any(block.memo for block in blocks):
+        raise NotApplicableError("the model keeps nothing in Block.memo")
+    return gap
+
+
+def _need_weights(setting: Setting) -> None:
+    setting.need_rows()
+    if not setting.declared("supports_weights", True):
+        raise NotApplicableError("the model declares supports_weights = False")
+
+
+def _expect(setting: Setting, params: Any, block: Block) -> Expectation[Any]:
+    with np.errstate(all="ignore"):
+        return setting.model.expect(params, block)  # type: ignore[no-any-return]
+
+
+def _total(setting: Setting, blocks: Iterable[Block]) -> Expectation[Any]:
+    return reduce(add, (_expect(setting, setting.start.params, block) for block in blocks))
+
+
+def _split(block: Block, n_parts: int) -> list[Block]:
+    """Up to n_parts blocks of neighbouring rows, of unequal lengths."""
+    n = len(block.x)
+    cuts = np.unique((n * np.linspace(0, 1, n_parts + 1) ** 1.3).astype(int))
+    return [rows_of(block, np.arange(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def _reweighted(block: Block, times: np.ndarray[Any, Any]) -> Block:
+    return replace(block, weight=times if block.weight is None else block.weight * times)
+
+
+def _bits(value: Any) -> Any:
+    """A value down to its last bit, to be compared by ==."""
+    if is_dataclass(value):
+        return tuple(_bits(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, dict):
+        return tuple((key, _bits(part)) for key, part in value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_bits, value))
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    return float(value).hex() if isinstance(value, (float, np.floating)) else repr(value)
