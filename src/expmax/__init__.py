@@ -1,10 +1,11 @@
 """expmax: latent-variable models fitted by the EM algorithm, with proof of what was reached."""
 
 from expmax import errors
-from expmax.estimators.gaussian_mixture import GaussianMixture
 from expmax.contract import Block, Expectation
 from expmax.engine.check import check_model
 from expmax.engine.fit import FitResult, maximize_likelihood
+from expmax.estimators.gaussian_mixture import GaussianMixture
+from expmax.estimators.maximum_entropy import MaximumEntropy, calibrate
 from expmax.estimators.mixture import Mixture
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.beta import Beta
@@ -27,6 +28,7 @@ from expmax.families.uniform import Uniform
 from expmax.families.von_mises import VonMises
 from expmax.families.von_mises_fisher import VonMisesFisher
 from expmax.families.weibull import Weibull
+from expmax.maxent.solve import maximum_entropy
 from expmax.persistence import load
 from expmax.priors import ConjugatePrior
 from expmax.statistics import Additive
@@ -51,6 +53,7 @@ __all__ = [
     "Geometric",
     "InverseGaussian",
     "LogNormal",
+    "MaximumEntropy",
     "Mixture",
     "Multinomial",
     "NegativeBinomial",
@@ -63,6 +66,7 @@ __all__ = [
     "VonMisesFisher",
     "Weibull",
     "check_model",
+    "calibrate",
     "errors",
     "maximize_likelihood",
     "load",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning as _SklearnConvergenceWarning
 
 __all__ = [
@@ -19,8 +21,8 @@ __all__ = [
     "DegenerateComponentError",
     "ExpmaxError",
     "ImpossibleDataError",
-    "InformationError",
     "InfeasibleMomentsError",
+    "InformationError",
     "MissingDependencyError",
     "MissingFileError",
     "NotFiniteError",
@@ -157,17 +159,17 @@ class InfeasibleMomentsError(ExpmaxError, ValueError):
     ----------
     message : str
         What conflicts, and how to cure it.
-    direction : sequence of float
+    direction : ndarray, shape (m,)
         v, one number a constraint, largest magnitude 1.
     conflicts : sequence of str
         Names of constraints that cannot hold together; any fewer of them could.
     """
 
     def __init__(
-        self, message: str, *, direction: Sequence[float], conflicts: Sequence[str]
+        self, message: str, *, direction: ArrayLike, conflicts: Sequence[str]
     ) -> None:
         super().__init__(message)
-        self.direction = direction
+        self.direction = np.asarray(direction, float)
         self.conflicts = list(conflicts)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -176,7 +178,7 @@ class InfeasibleMomentsError(ExpmaxError, ValueError):
 
 
 def _rebuild_infeasible(
-    message: str, direction: Sequence[float], conflicts: Sequence[str]
+    message: str, direction: ArrayLike, conflicts: Sequence[str]
 ) -> InfeasibleMomentsError:
     return InfeasibleMomentsError(message, direction=direction, conflicts=conflicts)
 

@@ -134,7 +134,7 @@ def check_model(
 
 def _row(name: str, identity: Callable[[Setting], Gap], setting: Setting) -> Row:
     """Run one identity; what it raises is a failure of the model."""
-    formula = (identity.__doc__ or "").strip().rstrip(".")
+    formula = (identity.__doc__ or "").split("\n\n")[0].strip().rstrip(".")
     try:
         with np.errstate(all="ignore"):
             gap = identity(setting)

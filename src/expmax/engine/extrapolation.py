@@ -13,6 +13,9 @@ from expmax.statistics import Array
 __all__ = ["Anderson", "Squarem"]
 
 FIRST_CAP = 4.0  # longest SQUAREM step at first; it grows fourfold each time it is reached
+MIXING_CAUTION = (
+    20.0  # a mixed step's gain times this stands for what is left, before certification
+)
 DEPTH = 6  # past steps that Anderson mixes
 
 
@@ -65,14 +68,17 @@ class Squarem(_Extrapolation):
         once = self.problem.at(self.problem.maximize(point))
         if not once.finite or once.objective < point.objective:
             return None
+        gain = once.objective - point.objective
         start = self.array(point.params)
         r = self.array(once.params) - start
         twice = self.problem.maximize(once)
         v = self.array(twice) - start - 2.0 * r
         size = float(np.linalg.norm(v))
         if not (np.isfinite(size) and size > 0):
+            self.remaining = gain
             return once
         length = float(np.linalg.norm(r)) / size
+        self.remaining = gain * max(length, 1.0)  # gains fall at least as fast as steps
         if length <= 1.0:
             return self._two_steps(once, twice)
         length = min(length, self.cap)
@@ -105,6 +111,7 @@ class Anderson(_Extrapolation):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self.past: deque[tuple[Array, Array]] = deque(maxlen=DEPTH)
+        self.last = -np.inf
 
     def propose(self, point: Point) -> Point | None:
         """A mixed step, or the EM step where it falls."""
@@ -114,6 +121,8 @@ class Anderson(_Extrapolation):
         mapped = self.problem.maximize(point)
         residual = self.array(mapped) - here
         self.past.append((here, residual))
+        self.remaining = MIXING_CAUTION * max(point.objective - self.last, 0.0)
+        self.last = point.objective
         if len(self.past) < 2:
             return self._em(point, mapped)
         steps = np.diff(np.array([x for x, _ in self.past]), axis=0)

@@ -66,7 +66,19 @@ class Search:
     best: Run | None = None
     records: list[StartRecord] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)  # why starts were abandoned
+    best_record: int = -1  # number of the record that the best run belongs to
     tops: list[Run] = field(default_factory=list)  # distinct runs continued to the end, best first
+
+    def settle(self) -> None:
+        """Write how the best run ended, once certified, into the record of its start."""
+        if self.best is not None and self.best_record >= 0:
+            old = self.records[self.best_record]
+            new = replace(old, objective=self.best.point.objective, status=self.best.status)
+            self.records[self.best_record] = new
+
+
+class _Broken(Exception):
+    """A run broke an invariant of EM."""
 
 
 class _Seeds:
@@ -116,6 +128,8 @@ def search(
                 _swaps(problem, source, seeds, budget, climb, is_spike, result, spent)
             if problem.n_expect >= spent or problem.n_expect == before:
                 break
+    except _Broken:
+        pass
     except KeyboardInterrupt:
         if result.best is None:
             raise
@@ -199,8 +213,9 @@ def _finish(
     if run.status == "not_finite":
         result.reasons.append("the likelihood stopped being a number")
         return False
-    if run.status == "decreased" and result.best is not None:
-        return False
+    if run.status == "decreased":  # wrong formulas are no matter of one start: the search ends
+        result.best = run
+        raise _Broken
     result.tops.append(run)
     result.tops.sort(key=lambda other: (is_spike(other.point), -other.point.objective))
     better = result.best is not result.tops[0]
@@ -208,6 +223,8 @@ def _finish(
         better = result.tops[0].point.objective > result.best.point.objective + 1e-6 or is_spike(
             result.best.point
         )
+    if result.tops[0] is run:
+        result.best_record = record
     result.best = result.tops[0]
     if run.status == "interrupted":
         raise KeyboardInterrupt  # the search is to end too

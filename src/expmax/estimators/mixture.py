@@ -284,6 +284,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         prior = as_prior(self.prior)
         pseudo = None
         if prior is not None and prior.count > 0:
+            _refuse_prior(groups)
             pseudo = tuple(
                 prior.statistics(group.family, marginal[g], len(group.index))
                 for g, group in enumerate(groups)
@@ -330,6 +331,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
                 mask[component] = given is not None
                 parts.append(_one_component(given, marginal[g]))
             if mask[group.index].any():
+                _refuse_half_held(group, mask)
                 held[g] = _stack(parts)
         if fixed:
             raise parameter_error(
@@ -371,6 +373,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             return _continue(problem, finish, result, spike)
         if result.best is not None and result.best.status == "uncertified":
             result.best = finish(result.best.point, result.best.history.reopen())
+            result.settle()
         return result
 
     def _accelerator(self) -> Any:
@@ -394,7 +397,9 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         rows: Any = slice(None)
         size = SUBSAMPLE * problem.model.n_components
         if len(x) > LARGE * problem.model.n_components:
-            rows = np.sort(np.random.default_rng(seed.spawn(1)[0]).choice(len(x), size, replace=False))
+            rows = np.sort(
+                np.random.default_rng(seed.spawn(1)[0]).choice(len(x), size, replace=False)
+            )
         elif len(problem.blocks) == 1:
             return problem
         block = Block(
@@ -438,14 +443,16 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             raise parameter_error("init", "parameters by name, labels, or None", self.init)
         return self._start_from_labels(model, x, weight)
 
-    def _start_from_parameters(self, model: MixtureModel, init: Mapping[str, Any]) -> MixtureParameters:
+    def _start_from_parameters(
+        self, model: MixtureModel, init: Mapping[str, Any]
+    ) -> MixtureParameters:
         assert model.marginal is not None
         given = dict(init)
         k = model.n_components
         weights = given.pop("weights", np.full(k, 1.0 / k))
         if len(model.groups) > 1:
             raise ParameterError("init by name needs one family for all components; got a list.")
-        components = spread(given, model.marginal[0], k)
+        components = spread(_nested(given, model.marginal[0]), model.marginal[0], k)
         return MixtureParameters(_log_weights(weights, k), (components,))
 
     def _start_from_labels(
@@ -536,9 +543,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         """Fitted attributes in the field's words."""
         model, params = self._model, self._parameters
         self.weights_ = np.exp(params.log_weights)
-        self.components_ = [
-            self._component(k) for k in range(model.n_components)
-        ]
+        self.components_ = [self._component(k) for k in range(model.n_components)]
         if len(model.groups) == 1:
             named = model.groups[0].family.named_parameters(params.components[0])
             self.params_: dict[str, Any] = {"weights": self.weights_, **named}
@@ -585,7 +590,6 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         log_density = np.empty(len(x))
         for rows in iterate_rows(len(x), _use_rows(model.n_components, x.shape[1])):
             r[rows], log_density[rows], _ = model.assign(parameters, Block(x[rows]))
-        log_density[np.isnan(log_density)] = -np.inf  # every component is impossible
         encoder = getattr(self, "_encoder", None)
         for column in () if encoder is None else encoder.categories:
             unseen = x[:, column] == -1  # a category never seen in training
@@ -825,6 +829,35 @@ def _one_component(given: Any, marginal: Parameters) -> Parameters:
         if isinstance(error, ParameterError):
             raise
         raise parameter_error("fixed", "parameters of a component's shapes", given) from None
+
+
+def _nested(given: Mapping[str, Any], like: Parameters) -> dict[str, Any]:
+    """Dotted names, as `params_` has them, put under their factor."""
+    out: dict[str, Any] = {}
+    for name, value in given.items():
+        label, dot, inner = name.rpartition(".")
+        if dot and isinstance(like.get(label), Mapping):
+            out.setdefault(label, {})[inner] = value
+        else:
+            out[name] = value
+    return out
+
+
+def _refuse_prior(groups: Sequence[Group]) -> None:
+    for group in groups:
+        if not group.family.accepts_prior:
+            raise ParameterError(
+                f"prior cannot be used with {group.family!r}, whose statistics belong to its current "
+                "parameters; leave the prior out, or fix the shape or size."
+            )
+
+
+def _refuse_half_held(group: Group, mask: NDArray[np.bool_]) -> None:
+    if group.family.shares_parameters and not mask[group.index].all():
+        raise ParameterError(
+            f"fixed holds some components of {group.family!r}, which share parameters with the others; "
+            "hold all of them, or use a family without shared parameters."
+        )
 
 
 def _log_weights(weights: ArrayLike, k: int) -> Array:

@@ -53,6 +53,8 @@ class Family(ABC):
     scalar: ClassVar[bool] = False  # defined on a single column
     discrete: ClassVar[bool] = False  # a probability mass function
     accepts_missing: ClassVar[bool] = False  # NaN cells simply do not contribute
+    shares_parameters: ClassVar[bool] = False  # components have parameters in common
+    accepts_prior: ClassVar[bool] = True  # imaginary rows can be added to its statistics
     is_estimated: ClassVar[bool] = True  # has parameters that data determine
     inner_latent: ClassVar[bool] = False  # has latent variables of its own
     local_statistics: ClassVar[bool] = False  # sums that depend on the current parameters

@@ -22,6 +22,7 @@ __all__ = ["Gaussian", "GaussianStatistics"]
 LOG_2PI = float(np.log(2 * np.pi))
 ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 COLLAPSE = 1e9  # largest precision, in units of the one-component fit's
+RESOLUTION = 1e-10  # a deviation below this share of the values themselves is rounding
 HELD_UP = 1.1  # variance, in units of the penalty, below which nothing else holds a component up
 
 
@@ -112,6 +113,10 @@ class Gaussian(Family):
     def structure(self) -> str:
         """mclust's name of the covariance structure."""
         return ALIASES.get(self.covariance, self.covariance)
+
+    @property
+    def shares_parameters(self) -> bool:  # type: ignore[override]
+        return "E" in self.structure
 
     @property
     def diagonal(self) -> bool:
@@ -313,6 +318,10 @@ class Gaussian(Family):
             variance = parameters["covariance"]
             scale = 1.0 if marginal is None else marginal["covariance"]
             bad = ~(variance * COLLAPSE > scale)
+            if bad.any():
+                few = _few(statistics, self.smallest_count(variance.shape[1]), variance.shape)
+                resolved = variance > _resolution(parameters["mean"], scale) ** 2
+                bad &= ~resolved | few
             if self.penalty:  # held up by the penalty alone, where the data do vary
                 bad |= (variance < HELD_UP * self.penalty) & (scale > 2.0 * self.penalty)
             return [
@@ -327,10 +336,12 @@ class Gaussian(Family):
                 reason = "the rows lie in a subspace, such as a constant column"
                 return [Degeneracy(k, reason) for k in range(len(factor))]
             factor = root.swapaxes(1, 2) @ factor
-        size = (factor**2).sum(axis=(1, 2))
+        counts = None if statistics is None else statistics.counts
+        least = self.smallest_count(factor.shape[1])
+        bad = collapsed(factor, parameters["mean"], parameters["covariance"], counts, least)
         return [
             Degeneracy(int(k), _smallest_direction(parameters["covariance"][k]))
-            for k in np.flatnonzero(~(size < COLLAPSE) | self._held_up(parameters, marginal))
+            for k in np.flatnonzero(bad | self._held_up(parameters, marginal))
         ]
 
     def _held_up(self, parameters: Parameters, marginal: Parameters | None) -> NDArray[np.bool_]:
@@ -347,6 +358,42 @@ class Gaussian(Family):
                 spread = flat.T @ marginal["covariance"][0] @ flat
                 held[k] = np.linalg.eigvalsh(spread)[-1] > 2.0 * self.penalty
         return held
+
+
+def collapsed(
+    factor: Array, mean: Array, covariance: Array, counts: Array | None, least: float
+) -> NDArray[np.bool_]:
+    """Which components shrink without end, shape (K,), and not just lie far from the others.
+
+    `factor` is the precision factor in units of the one-component fit. A component much smaller than the
+    data is a spike where it rests on fewer than `least` rows, is flat in some direction only, or has come
+    down to the resolution of its own location.
+    """
+    bad = ~((factor**2).sum(axis=(1, 2)) < COLLAPSE)
+    for k in np.flatnonzero(bad):
+        if not np.isfinite(factor[k]).all() or (counts is not None and counts[k] < least):
+            continue
+        singular = np.linalg.svd(factor[k], compute_uv=False)
+        variances = np.linalg.eigvalsh(covariance[k])
+        # flat in the data's units and in its own: neither scaled columns nor distant clusters are
+        flat = min((singular[0] / singular[-1]) ** 2, variances[-1] / variances[0]) > COLLAPSE
+        bad[k] = (
+            flat
+            or not variances[0] > 0
+            or variances[0] <= (RESOLUTION * np.abs(mean[k]).max()) ** 2
+        )
+    return bad
+
+
+def _resolution(mean: Array, variance: Array) -> Array:
+    """The smallest deviation that means something at a location: shape (K, d)."""
+    return RESOLUTION * np.maximum(np.abs(mean), np.sqrt(variance))
+
+
+def _few(statistics: Any, least: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if statistics is None:
+        return np.zeros(shape, bool)
+    return np.broadcast_to(statistics.counts < least, shape)
 
 
 def precision_cholesky(parameters: Parameters) -> Array:

@@ -76,6 +76,7 @@ class NegativeBinomial(Family):
 
     scalar = True
     discrete = True
+    accepts_prior = False  # its statistics belong to the current size
     accepts_missing = True
     support = "0, 1, 2, …"
 
@@ -256,6 +257,8 @@ class NegativeBinomial(Family):
 @dataclass(frozen=True)
 class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
     """Of given size c: T(x) = x, η = log(c·m/(c + m)), A(η) = −c log(1 − exp(η)/c)."""
+
+    accepts_prior = True
 
     @property
     def _c(self) -> float:

@@ -100,6 +100,14 @@ class Product(Family):
         return all(family.discrete for family in self.families)
 
     @property
+    def shares_parameters(self) -> bool:  # type: ignore[override]
+        return any(family.shares_parameters for family in self.families)
+
+    @property
+    def accepts_prior(self) -> bool:  # type: ignore[override]
+        return all(family.accepts_prior for family in self.families)
+
+    @property
     def is_estimated(self) -> bool:  # type: ignore[override]
         return any(family.is_estimated for family in self.families)
 

@@ -16,12 +16,13 @@ from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
 from expmax.families.gaussian import (
     ALIASES,
-    COLLAPSE,
     Gaussian,
     GaussianStatistics,
+    collapsed,
     with_precision,
 )
 from expmax.families.gaussian_charts import DiagonalChart, FullChart
+from expmax.families.structured_charts import StructuredChart
 from expmax.statistics import Additive, Array
 
 __all__ = ["StudentT", "StudentTChart", "StudentTStatistics"]
@@ -147,6 +148,10 @@ class StudentT(Family):
                 f"dof must be positive and finite, or None to estimate it; got {self.dof!r}. "
                 "For infinite degrees of freedom use Gaussian."
             )
+
+    @property
+    def shares_parameters(self) -> bool:  # type: ignore[override]
+        return "E" in self.structure
 
     @property
     def structure(self) -> str:
@@ -343,8 +348,6 @@ class StudentT(Family):
 
     def chart(self, parameters: Parameters, statistics: StudentTStatistics) -> FamilyChart | None:
         structure = self._shape_of(statistics.second)
-        if structure not in ("VVV", "EEE", "EII", "VII", "EEI", "VVI"):
-            return None
         return StudentTChart(structure, self.dof is None, parameters, statistics)
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> StudentTStatistics:
@@ -402,10 +405,12 @@ class StudentT(Family):
         factor = _factor(parameters)
         if marginal is not None:
             factor = np.linalg.cholesky(marginal["scale"]).swapaxes(1, 2) @ factor
-        size = (factor**2).sum(axis=(1, 2))
+        counts = None if statistics is None else statistics.counts
+        least = self.smallest_count(factor.shape[1])
+        bad = collapsed(factor, parameters["mean"], parameters["scale"], counts, least)
         return [
             Degeneracy(int(k), _smallest_direction(parameters["scale"][k]))
-            for k in np.flatnonzero(~(size < COLLAPSE))
+            for k in np.flatnonzero(bad)
         ]
 
 
@@ -422,11 +427,13 @@ class StudentTChart:
         family, counts = Gaussian(structure), statistics.counts
         self.full = not family.diagonal
         start = self._gaussian(parameters)
-        self.moments: FullChart | DiagonalChart
-        if self.full:
+        self.moments: FullChart | DiagonalChart | StructuredChart
+        if structure in ("VVV", "EEE"):
             self.moments = FullChart(family, start, start["precision_cholesky"], counts)
-        else:
+        elif structure in ("EII", "VII", "EEI", "VVI"):
             self.moments = DiagonalChart(family, start, _per_column(counts, start["mean"]))
+        else:
+            self.moments = StructuredChart(family, start, self._weighted(parameters, statistics))
         self.dof = parameters["dof"]
         live = (counts > 0) & (self.dof < LARGEST_DOF) & free_dof
         self.live = np.flatnonzero(live)
@@ -452,12 +459,7 @@ class StudentTChart:
 
     def score(self, parameters: Parameters, statistics: StudentTStatistics) -> Array:
         s = statistics.about(parameters["mean"])
-        counts, second = s.counts, s.second
-        if not self.full:
-            counts = _per_column(counts, s.first)
-            second = np.einsum("kii->ki", second)
-        weighted = GaussianStatistics(counts, s.reference, s.first, second)
-        moments = self.moments.score(self._gaussian(parameters), weighted)
+        moments = self.moments.score(self._gaussian(parameters), self._weighted(parameters, s))
         half = 0.5 * parameters["dof"]
         gradient = half * (s.counts * _log_minus_digamma(half) - (s.excess - s.logs))
         return np.concatenate([moments, gradient[self.live] / self.root])
@@ -466,8 +468,20 @@ class StudentTChart:
         """Parameters as the Gaussian's charts know them."""
         mean = parameters["mean"]
         if self.full:
-            return {"mean": mean, "precision_cholesky": _factor(parameters)}
+            factor = _factor(parameters)
+            return {"mean": mean, "covariance": parameters["scale"], "precision_cholesky": factor}
         return {"mean": mean, "covariance": np.einsum("kii->ki", parameters["scale"])}
+
+    def _weighted(
+        self, parameters: Parameters, statistics: StudentTStatistics
+    ) -> GaussianStatistics:
+        """The moments weighted by E u, as the Gaussian's charts know them."""
+        s = statistics.about(parameters["mean"])
+        counts, second = s.counts, s.second
+        if not self.full:
+            counts = _per_column(counts, s.first)
+            second = np.einsum("kii->ki", second)
+        return GaussianStatistics(counts, s.reference, s.first, second)
 
 
 def _per_column(counts: Array, like: Array) -> Array:

@@ -59,6 +59,7 @@ class Weibull(Family):
     accepts_missing = True
     local_statistics = True
     support = "x > 0"
+    accepts_prior = False  # its statistics belong to the current shape
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x > 0)

@@ -29,7 +29,9 @@ def soft_assign(log_joint: Array) -> tuple[Array, Array, Array]:
     top = log_joint.max(axis=1, keepdims=True)
     if np.isneginf(top).any():
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _normalise(log_joint, top)
+            responsibilities, log_evidence, entropy = _normalise(log_joint, top)
+        log_evidence[np.isneginf(top[:, 0])] = -np.inf
+        return responsibilities, log_evidence, entropy
     return _normalise(log_joint, top)
 
 

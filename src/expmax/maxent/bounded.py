@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array, eye_array, hstack, vstack
 
 from expmax.maxent.dual import DualValue, Extent
-from expmax.maxent.feasibility import SECONDS, Separation
+from expmax.maxent.feasibility import Separation, linear_program
 from expmax.statistics import Array
 
 __all__ = ["BoundedDual", "separate_bounded"]
@@ -50,9 +50,9 @@ class BoundedDual:
     def ratios(self, natural: Array) -> Array:
         """w_i/d_i in units of Σw/Σd: shape (n,)."""
         u = natural[0] + self.features @ natural[1:]
-        return np.exp(np.clip(u, self.log_low, self.log_high))
+        return np.asarray(np.exp(np.clip(u, self.log_low, self.log_high)))
 
-    def evaluate(self, natural: Array) -> DualValue:
+    def evaluate(self, natural: Array, *, hessian: bool = True) -> DualValue:
         """Value, gradient and (generalised) Hessian."""
         u = natural[0] + self.features @ natural[1:]
         inside = np.clip(u, self.log_low, self.log_high)
@@ -61,15 +61,17 @@ class BoundedDual:
         value = float(self.share @ (ratio + beyond)) - float(natural[0])
         weight = self.share * ratio
         gradient = np.concatenate([[weight.sum() - 1.0], weight @ self.features])
+        if not hessian:
+            return DualValue(value, gradient, None)
         free = np.where(u == inside, weight, 0.0)
         root = np.sqrt(free)[:, None]
         rows = self.features * root
         cross = (rows * root).sum(axis=0)
-        hessian = np.empty((len(natural), len(natural)))
-        hessian[0, 0] = free.sum()
-        hessian[0, 1:] = hessian[1:, 0] = cross
-        hessian[1:, 1:] = rows.T @ rows
-        return DualValue(value, gradient, hessian)
+        second = np.empty((len(natural), len(natural)))
+        second[0, 0] = free.sum()
+        second[0, 1:] = second[1:, 0] = cross
+        second[1:, 1:] = rows.T @ rows
+        return DualValue(value, gradient, second)
 
     def extent(self, direction: Array, natural: Array, value: float) -> Extent:
         """Range of v·(1, g) over the points."""
@@ -85,8 +87,6 @@ class BoundedDual:
 
 def separate_bounded(dual: BoundedDual, halfwidth: Array) -> Separation | None:
     """A direction (ν, λ) that proves that no weights within the bounds fit; None where there is none."""
-    from scipy.optimize import linprog
-
     n, k = dual.features.shape
     shares = diags_array(dual.share)
     rows = csr_array(dual.features)
@@ -95,14 +95,8 @@ def separate_bounded(dual: BoundedDual, halfwidth: Array) -> Separation | None:
     total = csr_array(np.concatenate([dual.share, np.zeros(3 * k)])[None, :])
     cost = np.concatenate([np.zeros(n), np.ones(2 * k), np.zeros(k)])
     bounds = [(dual.low, dual.high)] * n + [(0.0, None)] * (2 * k) + [(-h, h) for h in halfwidth]
-    found = linprog(
-        cost,
-        A_eq=vstack([total, moments]).tocsr(),
-        b_eq=np.concatenate([[1.0], np.zeros(k)]),
-        bounds=bounds,
-        method="highs",
-        options={"time_limit": SECONDS},
-    )
+    right = np.concatenate([[1.0], np.zeros(k)])
+    found = linear_program(cost, A_eq=vstack([total, moments]), b_eq=right, bounds=bounds)
     if found.status != 0 or found.fun <= 1e-9:
         return None
     raw = np.asarray(found.eqlin.marginals, float)

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.errors import ParameterError
+from expmax.maxent.arrays import one_thread
 from expmax.maxent.bounded import BoundedDual, separate_bounded
 from expmax.maxent.dual import Reducer
-from expmax.maxent.finite import refuse, solve_points
+from expmax.maxent.finite import solve_points
 from expmax.maxent.moments import Moments
 from expmax.maxent.newton import newton
 from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
+from expmax.maxent.refusals import refuse
 from expmax.maxent.result import Summary
 from expmax.maxent.targets import Targets
 from expmax.statistics import Array
@@ -135,9 +137,10 @@ def calibrate_rows(
         status, n_iter, redundant = solved.status, solved.n_iter, solved.redundant
     else:
         low, high = _ratio_bounds(bounds, targets.total / float(d.sum()))
-        p, natural, gap, status, n_iter, redundant = _bounded(
-            part, share, moments, low, high, max_iter
-        )
+        with one_thread(part.size):
+            p, natural, gap, status, n_iter, redundant = _bounded(
+                part, share, moments, low, high, max_iter
+            )
     weights = np.zeros(len(base_weights))
     weights[live] = targets.total * p
     mean = p @ features
@@ -180,7 +183,9 @@ def _bounded(
     if isinstance(reduced, Contradiction):
         refuse(reduced.direction, finite, "these targets depend on each other linearly")
     dual = BoundedDual(reduced.features, share, low, high)
-    path = newton(dual, _with_constant(reduced), np.zeros(dual.features.shape[1] + 1), max_iter=max_iter)
+    path = newton(
+        dual, _with_constant(reduced), np.zeros(dual.features.shape[1] + 1), max_iter=max_iter
+    )
     if path.outcome != "solved":
         _prove(dual, reduced, finite, path.natural if path.outcome == "separated" else None)
     p = share * dual.ratios(path.natural)

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
 from expmax.errors import InfeasibleMomentsError
+from expmax.maxent.arrays import is_sparse
 from expmax.maxent.continuous import TOLERANCE, make_grid, solve_box
 from expmax.maxent.features import Features
 from expmax.maxent.finite import solve_points
@@ -40,12 +41,29 @@ class Domain(Protocol):
     n_columns: int
     words: str
 
-    def contains(self, x: Array) -> NDArray[np.bool_]: ...
-    def statistics(self, x: Array) -> Array: ...
-    def log_base(self, x: Array) -> Array: ...
-    def integrals(self, natural: Array) -> Integrals: ...
-    def solve(self, moments: Moments) -> Array: ...
-    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array: ...
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each row lies in the support: shape (n,)."""
+        ...
+
+    def statistics(self, x: Array) -> Array:
+        """f of rows in the support: shape (n, m)."""
+        ...
+
+    def log_base(self, x: Array) -> Array:
+        """log b of rows: shape (n,)."""
+        ...
+
+    def integrals(self, natural: Array) -> Integrals:
+        """Log-partition and moments at λ."""
+        ...
+
+    def solve(self, moments: Moments) -> Array:
+        """λ with E[f] as asked; NaN where there is none."""
+        ...
+
+    def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:
+        """n draws: shape (n, d)."""
+        ...
 
 
 class PointDomain:
@@ -85,8 +103,8 @@ class PointDomain:
 
     def statistics(self, x: Array) -> Array:
         """f at rows that are points of the support: shape (n, m)."""
-        rows = self.matrix[self.find(x)]
-        return np.asarray(rows.toarray() if issparse(rows) else rows, float)
+        rows: Any = self.matrix[self.find(x)]
+        return np.asarray(rows.toarray() if is_sparse(rows) else rows, np.float64)
 
     def log_base(self, x: Array) -> Array:
         """log b at rows: shape (n,); −∞ off the support."""
@@ -107,9 +125,10 @@ class PointDomain:
             return _nothing(len(natural))
         p, log_partition = self.probabilities(natural)
         mean = np.asarray(self.matrix.T @ p, float)
-        if issparse(self.matrix):
+        if is_sparse(self.matrix):
             weighted = csr_array(self.matrix.multiply(p[:, None]))
-            second = (self.matrix.T @ weighted).toarray() - np.outer(mean, mean)
+            gram: Any = self.matrix.T @ weighted
+            second = gram.toarray() - np.outer(mean, mean)
         else:
             rows = (self.matrix - mean) * np.sqrt(p)[:, None]
             second = rows.T @ rows
@@ -166,8 +185,10 @@ class BoxDomain:
         """Nodes fit for λ; None where the density is not integrable."""
         if not np.isfinite(natural).all():
             return None
-        grid = self._grid if self._grid is not None else make_grid(
-            self.support, self.features, self.base, None
+        grid = (
+            self._grid
+            if self._grid is not None
+            else make_grid(self.support, self.features, self.base, None)
         )
         self._grid = grid
         for _ in range(40):
@@ -182,7 +203,9 @@ class BoxDomain:
                         end = float(grid.window[axis, int(upper)])
                         limit = grid.sides[axis].limits[int(upper)]
                         step = max(6.0, 0.5 * abs(end)) * (1.0 if upper else -1.0)
-                        grid.extend(axis, upper, float(np.clip(end + step, -abs(limit), abs(limit))))
+                        grid.extend(
+                            axis, upper, float(np.clip(end + step, -abs(limit), abs(limit)))
+                        )
                         moved = True
             if not moved:
                 break

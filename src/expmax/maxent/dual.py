@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from scipy.sparse import issparse
 
 from expmax.contract import iterate_rows
+from expmax.maxent.arrays import is_sparse
 from expmax.statistics import Array
 
 __all__ = ["Dual", "DualSums", "DualValue", "Extent", "Points", "Reducer", "Serial"]
@@ -132,10 +132,10 @@ class Dual:
     ) -> None:
         self.n_points, self.dim = features.shape
         self.centre = centre
-        self.sparse = bool(issparse(features))
+        self.sparse = is_sparse(features)
         self.compute: Reducer = Serial() if compute is None else compute
         width = features.nnz / max(self.n_points, 1) if self.sparse else self.dim
-        size = int(np.clip((1 << 21) / (width + 1), 1024, 1 << 18))
+        size = int(np.clip((1 << 18) / (width + 1), 1024, 1 << 18))
         self.blocks = [
             Points(features[rows], log_base[rows], rows)
             for rows in iterate_rows(self.n_points, size)
@@ -208,7 +208,7 @@ class Dual:
         if self.centre is None:
             return total
         first = np.asarray(block.features.T @ weight, float)
-        return total - 2.0 * self.centre * first + self.centre**2 * weight.sum()
+        return np.asarray(total - 2.0 * self.centre * first + self.centre**2 * weight.sum())
 
     def _sums(self, block: Points, natural: Array, hessian: bool) -> DualSums:
         scores = self._scores(block, natural)
@@ -228,4 +228,5 @@ class Dual:
             return gram
         raw = first + self.centre * weight.sum()
         cross = np.outer(self.centre, raw)
-        return gram - cross - cross.T + np.outer(self.centre, self.centre) * weight.sum()
+        square = np.outer(self.centre, self.centre) * weight.sum()
+        return np.asarray(gram - cross - cross.T + square)

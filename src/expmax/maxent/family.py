@@ -30,6 +30,7 @@ class MaximumEntropyFamily(ExponentialFamily):
         self.domain, self.names = domain, names
 
     def bind(self, x: NDArray[Any]) -> Self:
+        """Check the number of columns and the support."""
         if x.shape[1] != self.domain.n_columns:
             raise DataError(
                 f"X has {x.shape[1]} columns, but the support of {type(self).__name__} has "
@@ -39,27 +40,34 @@ class MaximumEntropyFamily(ExponentialFamily):
         return self
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each row, and so each cell, lies in the support: shape (n, d)."""
         return np.repeat(self.domain.contains(x)[:, None], x.shape[1], axis=1)
 
     def sufficient_statistics(self, x: Array) -> Array:
+        """f(x): shape (n, m)."""
         return self.domain.statistics(x)
 
     def log_base_measure(self, x: Array) -> Array:
+        """log b(x): shape (n,)."""
         return self.domain.log_base(x)
 
     def _integrals(self, natural: Array) -> list[Integrals]:
         return [self.domain.integrals(row) for row in natural]
 
     def log_partition(self, natural: Array) -> Array:
+        """A(λ), nats: shape (K,); +∞ where the density is not integrable."""
         return np.array([one.log_partition for one in self._integrals(natural)])
 
     def to_mean(self, natural: Array) -> Array:
+        """E[f]: shape (K, m)."""
         return np.array([one.mean for one in self._integrals(natural)]).reshape(natural.shape)
 
     def fisher_information(self, natural: Array) -> Array:
+        """Cov[f]: shape (K, m, m)."""
         return np.array([one.covariance for one in self._integrals(natural)])
 
     def expected_log_base_measure(self, natural: Array) -> Array:
+        """E[log b], nats: shape (K,)."""
         return np.array([one.log_base for one in self._integrals(natural)])
 
     def to_natural(self, mean: Array) -> Array:
@@ -73,20 +81,25 @@ class MaximumEntropyFamily(ExponentialFamily):
         return np.array(rows).reshape(mean.shape)
 
     def natural(self, parameters: Parameters) -> Array:
+        """λ: shape (K, m)."""
         return np.asarray(parameters["natural"], float)
 
     def usual(self, natural: Array) -> dict[str, Array]:
+        """The parameters by name."""
         return {"natural": natural}
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:
+        """n draws from one component: shape (n, d)."""
         return self.domain.sample(self.natural(parameters)[component], n, rng)
 
     def n_parameters(self, parameters: Parameters) -> int:
+        """Number of multipliers."""
         return int(self.natural(parameters).size)
 
     def named_parameters(self, parameters: Parameters) -> dict[str, Array]:
+        """The multipliers by constraint."""
         natural = self.natural(parameters)
         return {name: natural[:, j] for j, name in enumerate(self.names)}
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, eye_array, hstack, issparse, vstack
+from scipy.sparse import csr_array, eye_array, hstack, vstack
 
+from expmax.maxent.arrays import is_sparse
 from expmax.statistics import Array
 
-__all__ = ["Separation", "conflicting", "possible_points", "separate"]
+__all__ = ["Separation", "conflicting", "linear_program", "possible_points", "separate"]
 
 SECONDS = 60.0  # that a linear program may take; one that takes longer proves nothing
 
@@ -27,6 +28,14 @@ class Separation:
 
     direction: Array  # v, Σ|v| = 1, shape (k,)
     margin: float  # max_i v·g_i + Σ h|v| < 0
+
+
+def linear_program(cost: Array, **arguments: Any) -> Any:
+    """SciPy's `linprog` by HiGHS; status 0 where it finished in time."""
+    from scipy import optimize
+
+    solver: Any = optimize.linprog
+    return solver(cost, method="highs", options={"time_limit": SECONDS}, **arguments)
 
 
 def separate(features: Any, halfwidth: Array, centre: Array | None = None) -> Separation | None:
@@ -52,22 +61,13 @@ def separate(features: Any, halfwidth: Array, centre: Array | None = None) -> Se
     n, k = rows.shape
     if k == 0:
         return None
-    from scipy.optimize import linprog
-
     identity = eye_array(k, format="csr")
     moments = hstack([rows.T, identity, -identity, -identity])
     total = csr_array(np.concatenate([np.ones(n), np.zeros(3 * k)])[None, :])
     cost = np.concatenate([np.zeros(n), np.ones(2 * k), np.zeros(k)])
     bounds = [(0.0, None)] * (n + 2 * k) + [(-h, h) for h in halfwidth]
     right = np.concatenate([np.zeros(k), [1.0]])
-    found = linprog(
-        cost,
-        A_eq=vstack([moments, total]).tocsr(),
-        b_eq=right,
-        bounds=bounds,
-        method="highs",
-        options={"time_limit": SECONDS},
-    )
+    found = linear_program(cost, A_eq=vstack([moments, total]), b_eq=right, bounds=bounds)
     if found.status != 0 or found.fun <= 1e-9:
         return None
     raw = np.asarray(found.eqlin.marginals[:k], float)
@@ -130,8 +130,6 @@ def possible_points(
     Freund, Roundy & Todd (1985), Identifying the set of always-active constraints in a system of
     linear inequalities by a single linear program, MIT Sloan 1674-85.
     """
-    from scipy.optimize import linprog
-
     rows = _as_sparse(features, centre)
     n = rows.shape[0]
     exact = halfwidth == 0
@@ -149,19 +147,14 @@ def possible_points(
     if not exact.all():
         part = moments[~exact]
         width = csr_array(-halfwidth[~exact][:, None])
-        options["A_ub"] = vstack([hstack([part, part, width]), hstack([-part, -part, width])]).tocsr()
+        options["A_ub"] = vstack(
+            [hstack([part, part, width]), hstack([-part, -part, width])]
+        ).tocsr()
         options["b_ub"] = np.zeros(2 * int((~exact).sum()))
     cost = np.concatenate([-np.ones(n), np.zeros(n + 1)])
     bounds = [(0.0, 1.0)] * n + [(0.0, None)] * (n + 1)
-    found = linprog(
-        cost,
-        A_eq=equalities,
-        b_eq=np.zeros(equalities.shape[0]),
-        bounds=bounds,
-        method="highs",
-        options={"time_limit": SECONDS},
-        **options,
-    )
+    options["A_eq"], options["b_eq"] = equalities, np.zeros(equalities.shape[0])
+    found = linear_program(cost, bounds=bounds, **options)
     if found.status != 0:
         return None
     positive = np.asarray(found.x[:n] > 0.5)
@@ -171,5 +164,5 @@ def possible_points(
 def _as_sparse(features: Any, centre: Array | None) -> csr_array:
     if centre is None:
         return csr_array(features)
-    dense = features.toarray() if issparse(features) else features
+    dense = features.toarray() if is_sparse(features) else features
     return csr_array(dense - centre)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
 from expmax.errors import DataError, ParameterError, parameter_error
+from expmax.maxent.arrays import is_sparse
 from expmax.maxent.supports import PointSet
 from expmax.statistics import Array
 
@@ -56,7 +57,7 @@ def read_features(features: Any, support: Any, names: Sequence[str] | None = Non
     if features is None:
         return Features((), ())
     fixed = support if isinstance(support, PointSet) else None
-    if issparse(features) or (isinstance(features, np.ndarray) and features.ndim == 2):
+    if is_sparse(features) or (isinstance(features, np.ndarray) and features.ndim == 2):
         return _of_matrix(features, fixed, names)
     items, labels = _items(features)
     functions: list[Function] = []
@@ -79,9 +80,8 @@ def read_features(features: Any, support: Any, names: Sequence[str] | None = Non
 def _items(features: Any) -> tuple[list[Any], list[str]]:
     if isinstance(features, Mapping):
         return list(features.values()), [str(name) for name in features]
-    if callable(features) or isinstance(features, str | int) or np.ndim(features) == 1 and (
-        isinstance(features, np.ndarray)
-    ):
+    flat = isinstance(features, np.ndarray) and features.ndim == 1
+    if callable(features) or isinstance(features, str | int) or flat:
         features = [features]
     items = list(features)
     labels = []
@@ -102,16 +102,17 @@ def _of_matrix(matrix: Any, support: PointSet | None, names: Sequence[str] | Non
     labels = tuple(names) if names is not None else tuple(f"f{j}" for j in range(matrix.shape[1]))
     if len(labels) != matrix.shape[1]:
         raise parameter_error("names", f"{matrix.shape[1]} names", names)
-    values = csr_array(matrix).astype(float) if issparse(matrix) else np.asarray(matrix, float)
+    sparse = is_sparse(matrix)
+    values: Any = csr_array(matrix, dtype=np.float64) if sparse else np.asarray(matrix, np.float64)
     _finite(values, labels)
     return Features(labels, None, values)
 
 
 def _finite(values: Any, names: Sequence[str]) -> None:
-    cells = values.data if issparse(values) else values
-    if np.isfinite(cells).all():
+    sparse = is_sparse(values)
+    if np.isfinite(values.data if sparse else values).all():
         return
-    dense = values.toarray() if issparse(values) else values
+    dense = values.toarray() if sparse else values
     row, column = np.argwhere(~np.isfinite(dense))[0]
     raise DataError(
         f"feature {names[column]!r} is {dense[row, column]} at point {row}; leave the point out of the "

@@ -8,24 +8,25 @@ problem, which is an error with its proof, from one on the boundary, which is so
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
 from expmax.errors import InfeasibleMomentsError
+from expmax.maxent.arrays import is_sparse, one_thread
 from expmax.maxent.dual import Dual, Reducer
-from expmax.maxent.feasibility import Separation, conflicting, possible_points, separate
+from expmax.maxent.feasibility import possible_points, separate
 from expmax.maxent.large import MANY, lbfgs
 from expmax.maxent.moments import Moments
 from expmax.maxent.newton import Path, newton
 from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
+from expmax.maxent.refusals import as_given, distinct_rows, feature_range, refuse, shortest, tighten
 from expmax.statistics import Array
 
-__all__ = ["Solution", "feature_range", "solve_points"]
+__all__ = ["Solution", "solve_points"]
 
-ROUNDING = 16 * np.finfo(float).eps
 LP_SIZE = 5_000_000  # non-zeros up to which linear programs are tried
 LP_SIDE = 3000  # and the smaller of the numbers of points and features
 
@@ -95,7 +96,7 @@ def solve_points(
     >>> found.natural
     array([0.37104894])
     """
-    features = csr_array(features) if issparse(features) else np.asarray(features, float)
+    features = csr_array(features) if is_sparse(features) else np.asarray(features, float)
     active = np.isfinite(log_base)
     if not active.all():
         low, high = feature_range(features[active])
@@ -103,6 +104,19 @@ def solve_points(
     else:
         moments = moments.within(*feature_range(features))
     options = _Options(start, method, max_iter, compute, weight)
+    with one_thread(features.nnz if is_sparse(features) else features.size):
+        return _solve(features, log_base, moments, active, options, faces, joint)
+
+
+def _solve(
+    features: Any,
+    log_base: Array,
+    moments: Moments,
+    active: NDArray[np.bool_],
+    options: _Options,
+    faces: bool,
+    joint: bool,
+) -> Solution:
     narrowed = tighten(features, moments, active)
     active = narrowed if faces else active
     attempt = _attempt(features, log_base, moments, active, options)
@@ -155,47 +169,6 @@ def _attempt(
     return _Attempt(active, reduced, dual, _minimise(dual, reduced, options))
 
 
-def feature_range(features: Any) -> tuple[Array, Array]:
-    """Smallest and largest value of each feature."""
-    low, high = features.min(axis=0), features.max(axis=0)
-    if issparse(features):
-        low, high = low.toarray(), high.toarray()
-    return np.asarray(low, float).ravel(), np.asarray(high, float).ravel()
-
-
-def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The points that single constraints leave possible.
-
-    Raises
-    ------
-    InfeasibleMomentsError
-        A moment lies outside the range of its feature.
-    """
-    hard = np.flatnonzero(moments.tolerance == 0)
-    active = active.copy()
-    while len(hard):
-        rows = features if active.all() else features[np.flatnonzero(active)]
-        low, high = feature_range(rows)
-        below, above = low + ROUNDING * np.abs(low), high - ROUNDING * np.abs(high)
-        for j in hard:
-            if moments.lower[j] > 2 * high[j] - above[j] or moments.upper[j] < 2 * low[j] - below[j]:
-                _refuse_range(j, moments, low[j], high[j], bool(active.all()))
-        at_top = moments.lower[hard] >= above[hard]
-        at_bottom = moments.upper[hard] <= below[hard]
-        loose = below[hard] < above[hard]
-        stop = hard[(at_top | at_bottom) & loose]
-        if not len(stop):
-            break
-        columns = rows[:, stop]
-        values = columns.toarray() if issparse(columns) else columns
-        top = moments.lower[stop] >= above[stop]
-        keep = np.where(top, values >= above[stop], values <= below[stop]).all(axis=1)
-        if not keep.any():
-            _refuse_jointly(rows, moments)
-        active[np.flatnonzero(active)[~keep]] = False
-    return active
-
-
 def _minimise(dual: Dual, reduced: Reduced, options: _Options) -> Path:
     start, method, max_iter = options.start, options.method, options.max_iter
     first = np.zeros(dual.dim) if start is None else reduced.solver(start)
@@ -218,107 +191,22 @@ def _possible(
     if reduced.penalty.variance is not None:
         return None
     features, centre, half = reduced.features, reduced.centre, reduced.penalty.halfwidth
-    size = features.nnz if issparse(features) else features.size
+    size = features.nnz if is_sparse(features) else features.size
     if size > LP_SIZE or min(features.shape) > LP_SIDE:
         if path.outcome == "separated":
             refuse(reduced.natural(path.natural, len(moments)), moments)
         return None
-    rows, inverse = _distinct(features)
+    rows, inverse = distinct_rows(features)
     found = separate(rows, half, centre)
     if found is not None:
-        live, proof = _shortest(rows, half, found, centre, reduced)
-        refuse(_as_given(proof, live, reduced, len(moments)), moments)
+        live, proof = shortest(rows, half, found, centre, reduced)
+        refuse(as_given(proof, live, reduced, len(moments)), moments)
     if path.outcome == "separated":
         refuse(reduced.natural(path.natural, len(moments)), moments)
     if not faces:
         return None
     possible = possible_points(rows, half, centre)
     return None if possible is None else possible[inverse]
-
-
-def _distinct(features: Any) -> tuple[Any, NDArray[np.intp]]:
-    """Equal points share their fate."""
-    if issparse(features):
-        return features, np.arange(features.shape[0])
-    rows, inverse = np.unique(features, axis=0, return_inverse=True)
-    return rows, np.asarray(inverse).ravel()
-
-
-def _shortest(
-    rows: Any, half: Array, found: Separation, centre: Array | None, reduced: Reduced
-) -> tuple[NDArray[np.intp], Separation]:
-    """The shortest list of constraints in conflict; rotated features are turned back first."""
-    if reduced.rotation is None:
-        return conflicting(rows, half, found, centre)
-    plain = rows @ reduced.rotation
-    again = separate(plain, half)
-    if again is None:
-        turned = np.linalg.solve(reduced.rotation, found.direction)
-        return np.arange(len(turned)), Separation(turned, found.margin)
-    return conflicting(plain, half, again)
-
-
-def _as_given(proof: Separation, live: NDArray[np.intp], reduced: Reduced, m: int) -> Array:
-    out = np.zeros(m)
-    out[reduced.kept[live]] = proof.direction / reduced.scale[live]
-    return out
-
-
-# -- refusals --------------------------------------------------------------------------------------
-def refuse(
-    direction: Array, moments: Moments, because: str = "", *, bounded: bool = False
-) -> NoReturn:
-    """Raise the error of a separating direction, the constraints named by its non-zeros."""
-    direction = direction / np.abs(direction).max()
-    names = [moments.names[j] for j in np.flatnonzero(direction)]
-    shown = ", ".join(repr(name) for name in names[:8]) + (", …" if len(names) > 8 else "")
-    reason = f" ({because})" if because else ""
-    proof = "any weights allowed lie" if bounded else "every point of the support lies"
-    if len(names) == 1:
-        j = int(np.flatnonzero(direction)[0])
-        asked = moments.lower[j] if direction[j] > 0 else moments.upper[j]
-        start = f"nothing meets the constraint E[{names[0]}] = {asked:.10g}{reason}"
-    else:
-        start = f"the constraints {shown} cannot hold together{reason}"
-    raise InfeasibleMomentsError(
-        f"{start}: along the direction attached to this error {proof} on the wrong side. Correct "
-        "them, or give an interval or a tolerance.",
-        direction=direction,
-        conflicts=names,
-    )
-
-
-def _refuse_range(j: int, moments: Moments, low: float, high: float, whole: bool) -> NoReturn:
-    direction = np.zeros(len(moments))
-    direction[j] = 1.0 if moments.lower[j] > high else -1.0
-    name = moments.names[j]
-    asked = moments.lower[j] if moments.lower[j] > high else moments.upper[j]
-    where = "on the support" if whole else "on the points that the other constraints leave possible"
-    raise InfeasibleMomentsError(
-        f"the constraint {name!r} asks E[{name}] = {asked:.10g}, outside the range [{low:.10g}, "
-        f"{high:.10g}] of the feature {where}; correct it, or give it a tolerance.",
-        direction=direction,
-        conflicts=[name],
-    )
-
-
-def _refuse_jointly(rows: Any, moments: Moments) -> NoReturn:
-    """Constraints that each leave points but none in common."""
-    reduced = reduce_features(rows, moments)
-    if isinstance(reduced, Contradiction):
-        refuse(reduced.direction, moments)
-    distinct, _ = _distinct(reduced.features)
-    half = reduced.penalty.halfwidth
-    found = separate(distinct, half, reduced.centre)
-    if found is None:
-        raise InfeasibleMomentsError(
-            "no point of the support is left possible by all constraints; correct one of them, or "
-            "give it an interval or a tolerance.",
-            direction=np.zeros(len(moments)),
-            conflicts=list(moments.names),
-        )
-    live, proof = _shortest(distinct, half, found, reduced.centre, reduced)
-    refuse(_as_given(proof, live, reduced, len(moments)), moments)
 
 
 # -- the answer ------------------------------------------------------------------------------------
@@ -343,7 +231,7 @@ def _solution(
         status = "solved" if active.sum() == np.isfinite(log_base).sum() else "boundary"
     mean = np.asarray(features.T @ np.exp(log_density), float)
     hard = moments.tolerance == 0
-    unit = (np.abs(moments.lower) + np.abs(moments.upper) + np.ptp(feature_range(features), axis=0))
+    unit = np.abs(moments.lower) + np.abs(moments.upper) + np.ptp(feature_range(features), axis=0)
     if (np.abs(moments.distance(mean)) > 1e-6 * unit)[hard].any():  # not on a face after all
         status = "max_iter"
     return Solution(
@@ -360,9 +248,7 @@ def _solution(
     )
 
 
-def _redundant(
-    reduced: Reduced | None, features: Any, moments: Moments
-) -> NDArray[np.intp]:
+def _redundant(reduced: Reduced | None, features: Any, moments: Moments) -> NDArray[np.intp]:
     """Constraints that follow from the others on the whole support."""
     if reduced is None:
         again = reduce_features(features, moments)

@@ -1,4 +1,4 @@
-"""Is a density integrable at the infinite ends of its support? Judged by how its exponent grows there."""
+"""Whether a density is integrable at the infinite ends of its support, by the growth of its exponent."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def _at_limit(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
     return "rising" if float(now.cell_mass[touching].sum()) > 1e-9 else "done"
 
 
-def _scores(
-    grid: Grid, natural: Array, axis: int, t: Array, mean: Array, spread: Array
-) -> Array:
+def _scores(grid: Grid, natural: Array, axis: int, t: Array, mean: Array, spread: Array) -> Array:
     """log of the density in t, times what it adds to the largest moment, along rays: (len(t), rays)."""
     rays = list(product(*[(0.0, 0.5, 1.0) if i != axis else (0.0,) for i in range(grid.dim)]))
     columns = []

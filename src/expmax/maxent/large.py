@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,8 +89,9 @@ def _two_loops(gradient: Array, memory: deque[tuple[Array, Array, float]]) -> Ar
 
 def _split(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
     """λ = α − β with α, β ≥ 0, so that |λ| = α + β at the minimum."""
-    from scipy.optimize import minimize
+    from scipy import optimize
 
+    minimize: Any = optimize.minimize
     k = len(start)
     width = penalty.halfwidth
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expmax.errors import ParameterError, parameter_error
 from expmax.statistics import Array
@@ -27,9 +28,9 @@ class Moments:
         return len(self.names)
 
     @property
-    def exact(self) -> Array:
+    def exact(self) -> NDArray[np.bool_]:
         """Which constraints are equations."""
-        return (self.lower == self.upper) & (self.tolerance == 0)
+        return np.asarray((self.lower == self.upper) & (self.tolerance == 0))
 
     def within(self, low: Array, high: Array) -> Moments:
         """Infinite sides replaced by sides that never bind, given the range of each feature."""
@@ -48,9 +49,7 @@ class Moments:
         return Moments(names, self.lower[index], self.upper[index], self.tolerance[index])
 
 
-def read_moments(
-    moments: Any, names: Sequence[str], tolerance: Any = None
-) -> Moments:
+def read_moments(moments: Any, names: Sequence[str], tolerance: Any = None) -> Moments:
     """Read the moments a user gives.
 
     Parameters
@@ -103,7 +102,9 @@ def _listed(moments: Any, names: Sequence[str]) -> list[Any]:
 def _pair(value: Any, name: str) -> tuple[float, float]:
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
         if len(value) != 2:
-            raise parameter_error(f"the moment of {name!r}", "a number or a pair (low, high)", value)
+            raise parameter_error(
+                f"the moment of {name!r}", "a number or a pair (low, high)", value
+            )
         low, high = value
         low = -np.inf if low is None else float(low)
         high = np.inf if high is None else float(high)

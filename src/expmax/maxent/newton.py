@@ -7,7 +7,7 @@ kept (proximal Newton), and a backtracking search makes every step descend.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -65,8 +65,8 @@ class Penalty:
 class Smooth(Protocol):
     """A dual function: what the descent needs of it (`Dual` is one)."""
 
-    def evaluate(self, natural: Array) -> DualValue:
-        """Value, gradient and Hessian."""
+    def evaluate(self, natural: Array, *, hessian: bool = True) -> DualValue:
+        """Value, gradient and, if wanted, Hessian."""
         ...
 
     def extent(self, direction: Array, natural: Array, value: float) -> Extent:
@@ -166,11 +166,11 @@ def _runs_away(dual: Smooth, natural: Array, at: DualValue, step: Array) -> bool
 def _polish(
     dual: Smooth, penalty: Penalty, natural: Array, at: DualValue, step: Array
 ) -> tuple[Array, DualValue]:
-    """Further full steps, as long as each makes the residual smaller."""
+    """Further full steps with the Hessian at hand, as long as each makes the residual smaller."""
     error = _size(penalty.residual(natural, penalty.gradient(natural, at.gradient)))
     for _ in range(3):
         trial = natural + step
-        there = dual.evaluate(trial)
+        there = replace(dual.evaluate(trial, hessian=False), hessian=at.hessian)
         gradient = penalty.gradient(trial, there.gradient)
         smaller = _size(penalty.residual(trial, gradient))
         if not smaller < error:
@@ -234,7 +234,7 @@ def _solve(hessian: Array, vector: Array) -> Array:
         solution = cho_solve(factor, vector / diagonal, check_finite=False) / diagonal
         if np.isfinite(solution).all():
             return np.asarray(solution)
-    return vector / diagonal**2
+    return np.asarray(vector / diagonal**2)
 
 
 def _lasso(natural: Array, gradient: Array, hessian: Array, halfwidth: Array) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,7 +221,7 @@ class Grid:
         steps = max(int(np.ceil(abs(to - end) / 3.0)), 1)
         cuts = np.linspace(end, to, steps + 1)
         lows, highs = [], []
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in pairwise(cuts):
             low, high = self.window[:, 0].copy(), self.window[:, 1].copy()
             low[axis], high[axis] = min(a, b), max(a, b)
             pieces = [np.linspace(low[i], high[i], 3) for i in others]

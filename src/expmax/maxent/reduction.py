@@ -1,4 +1,4 @@
-"""From the features as given to well-scaled, independent ones: which constraints are redundant?
+"""From the features as given to well-scaled, independent ones, with the redundant constraints named.
 
 A constraint is redundant where its feature is, on the support, a constant plus a combination of the
 others and Δ agrees; where Δ disagrees no distribution fits, and the combination is the proof.
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
+from expmax.maxent.arrays import is_sparse
 from expmax.maxent.moments import Moments
 from expmax.maxent.newton import Penalty
 from expmax.statistics import Array
@@ -74,9 +75,9 @@ def reduce_features(
         those of a quadrature do. Sums to 1.
     """
     middle = 0.5 * (moments.lower + moments.upper)
-    if issparse(features) and features.shape[0] * features.shape[1] > DENSE:
+    if is_sparse(features) and features.shape[0] * features.shape[1] > DENSE:
         return _sparse(csr_array(features), moments, middle)
-    dense = np.asarray(features.todense() if issparse(features) else features, float)
+    dense = np.asarray(features.todense() if is_sparse(features) else features, float)
     centred = dense - middle
     scale = np.abs(centred).max(axis=0, initial=0.0)
     if weight is not None:
@@ -126,7 +127,7 @@ def _examine(
     exact: NDArray[np.intp],
 ) -> Reduced | Contradiction:
     """Rank by orthogonalisation, features in the order given, then the constant against them."""
-    triangle = np.linalg.qr(np.column_stack([rows[:, exact], ones]), mode="r")
+    triangle: Array = np.linalg.qr(np.column_stack([rows[:, exact], ones]), mode="r")
     independent, basis = _independent(triangle[:, :-1])
     last = triangle[:, -1]
     left = last - basis @ (basis.T @ last)
@@ -175,7 +176,7 @@ def _rotate(reduced: Reduced, rows: Array) -> Reduced:
     n, k = reduced.features.shape
     if n < k or k == 0:
         return reduced
-    upper = np.linalg.qr(rows, mode="r") / np.sqrt(n)
+    upper: Array = np.linalg.qr(rows, mode="r") / np.sqrt(n)
     if np.abs(upper.diagonal()).min() < 1e-13:
         return reduced
     rotated = solve_triangular(upper, reduced.features.T, trans="T").T
@@ -205,6 +206,4 @@ def _sparse(features: csr_array, moments: Moments, middle: Array) -> Reduced:
     )
     penalty = _penalty(moments, kept, np.where(constant, 1.0, scale))
     centre = middle[kept] / scale[kept]
-    return Reduced(
-        scaled, centre, penalty, kept, scale[kept], None, np.flatnonzero(constant)
-    )
+    return Reduced(scaled, centre, penalty, kept, scale[kept], None, np.flatnonzero(constant))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -131,7 +132,9 @@ class PointSet:
         return values[:, None] if values.ndim == 1 else values
 
 
-def read_support(support: Any, n_points: int | None = None) -> PointSet | Interval | Box | ContingencyTable:
+def read_support(
+    support: Any, n_points: int | None = None
+) -> PointSet | Interval | Box | ContingencyTable:
     """What a user calls a support: an object of this module, a name, or an array of points."""
     if isinstance(support, PointSet | Interval | Box | ContingencyTable):
         return support
@@ -148,10 +151,24 @@ def read_support(support: Any, n_points: int | None = None) -> PointSet | Interv
         if support not in named:
             raise parameter_error("support", f"one of {list(named)}, or an object", support)
         return named[support]
+    frame = nw.from_native(support, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return _of_frame(frame)
     values = np.asarray(support)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or not len(values):
         raise parameter_error("support", "an array of points, shape (n,) or (n, d)", support)
     return PointSet(values, len(values))
+
+
+def _of_frame(frame: Any) -> PointSet:
+    """The rows of a data frame of numbers."""
+    text = [name for name in frame.columns if not frame[name].dtype.is_numeric()]
+    if text:
+        raise ParameterError(
+            f"column {text[0]!r} of the support holds no numbers; leave it out, or use calibrate(), "
+            "which takes categories."
+        )
+    return PointSet(np.asarray(frame.to_numpy(), float), len(frame), tuple(frame.columns))
 
 
 # -- coordinates -----------------------------------------------------------------------------------
@@ -184,11 +201,11 @@ class Side:
         if self.kind == "linear":
             return np.zeros_like(t)
         if self.kind == "line":
-            return np.log(self.scale) + np.abs(t) + np.log1p(np.exp(-2.0 * np.abs(t))) - np.log(2.0)
+            return float(np.log(0.5 * self.scale)) + np.abs(t) + np.log1p(np.exp(-2.0 * np.abs(t)))
         if self.kind in ("half", "tail"):
-            return np.log(self.scale) + t
+            return float(np.log(self.scale)) + t
         width = self.high - self.low
-        return np.log(width) - np.abs(t) - 2.0 * np.log1p(np.exp(-np.abs(t)))
+        return float(np.log(width)) - np.abs(t) - 2.0 * np.log1p(np.exp(-np.abs(t)))
 
     def t(self, x: Array) -> Array:
         """The coordinate of a point inside."""

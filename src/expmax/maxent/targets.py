@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expmax.errors import DataError, InfeasibleMomentsError, ParameterError, parameter_error
 from expmax.maxent.moments import Moments
@@ -38,7 +39,9 @@ class Targets:
 
     features: Array  # (n, m)
     moments: Moments  # of the means
-    used: Array  # which are passed to the solver, (m,) bool: the last share of a full set follows
+    used: NDArray[
+        np.bool_
+    ]  # which are passed to the solver, (m,) bool: the last share of a full set follows
     unit: Array  # what a mean is multiplied by to be in the units of its target, (m,)
     total: float  # Σ w
 
@@ -120,7 +123,9 @@ def _label(key: Any) -> str:
 
 def _numbers(table: Any, key: Any) -> Array:
     if isinstance(key, tuple):
-        raise parameter_error(f"the target of {key}", "a mapping of categories to shares", "a number")
+        raise parameter_error(
+            f"the target of {key}", "a mapping of categories to shares", "a number"
+        )
     column = table.column(key)
     if column.kind == "text":
         raise ParameterError(

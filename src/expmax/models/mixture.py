@@ -257,6 +257,11 @@ class MixtureModel:
         return any(group.family.inner_latent for group in self.groups)
 
     @property
+    def exact_m_step(self) -> bool:
+        """Whether `maximize` takes the greatest Q: under a prior a Student t only ascends its own."""
+        return self.prior is None or not self.inner_latent
+
+    @property
     def local_statistics(self) -> bool:
         """Whether a family's sums depend on the current parameters even of complete data."""
         return any(group.family.local_statistics for group in self.groups)

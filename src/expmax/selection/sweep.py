@@ -27,6 +27,7 @@ from expmax.selection.moves import agreement, deletions, merges, splits
 from expmax.statistics import Array
 
 from collections import defaultdict, Counter
+LOG=[]
 STATS=defaultdict(Counter)
 SAME = 1e-3
 ALIKE = 0.995
@@ -37,6 +38,7 @@ class Policy:
     own: int = 6
     short: int = 8
     near: float = 10.0
+    near2: float = 2.0
     keep_own: int = 2
     keep_split: int = 1
     keep_partition: int = 2
@@ -49,7 +51,7 @@ class Policy:
     second_own: int = 6
     first: int = 2
     share: float = 0.5
-    tol: float = 0.01
+    tol: float = 0.001
     origin: int = 1
 
 
@@ -121,7 +123,7 @@ class Cell:
         for _, record, trial, kind in trials:
             if climbed >= keep or self.problem.n_expect > self.budget:
                 break
-            if trial.end.objective < self.best - pol.near:
+            if trial.end.objective < self.best - (pol.near if kind.startswith(("k-", "ran")) else pol.near2):
                 break
             part = self.look(trial.end)[1]
             if any(agreement(part, other, self.weight) >= pol.dedupe for other in self.parts):
@@ -133,6 +135,7 @@ class Cell:
             st["climbs"] += 1
             st["E"] += self.problem.n_expect - n0
             climbed += 1
+            LOG.append((kind.split(",")[0], self.k, trial.end.objective - self.best, run.point.objective - self.best, self.problem.n_expect - n0, climbed, len(trials), run.status, len(run.history)))
             self.parts.append(part)
             if run.status == "degenerate" or not run.point.finite or self.spike(run.point):
                 st["deg"] += 1

@@ -13,9 +13,10 @@ import numpy as np
 from expmax.engine.problem import Point, Problem
 from expmax.statistics import Array
 
-__all__ = ["Fixed", "derivative", "settle"]
+__all__ = ["Fixed", "curvature", "derivative", "settle"]
 
 STEP = 2e-3  # of differences, in units of one observation's coordinate
+BEND = 1e-2  # of second differences, likewise
 WARM_UP = 100  # EM steps before any extrapolation
 ROUNDS, LENGTH = 12, 40  # of extrapolation, the coordinates taken anew in each
 DEPTH = 5
@@ -56,6 +57,15 @@ def derivative(
         values.append(fine)
         errors.append(np.abs(fine - coarse) + 3.0 * noise / step[j])
     return np.array(values), np.array(errors)
+
+
+def curvature(line: Callable[[float], float], noise: float) -> tuple[float, float]:
+    """f″(0) of a function of one number, fourth order, and what it may be wrong by."""
+    middle = line(0.0)
+    one, two, four = (line(k * BEND) + line(-k * BEND) - 2.0 * middle for k in (1.0, 2.0, 4.0))
+    fine = (16.0 * one - two) / (12.0 * BEND**2)
+    coarse = (16.0 * two - four) / (48.0 * BEND**2)
+    return fine, abs(fine - coarse) + 6.0 * noise / BEND**2
 
 
 @dataclass

@@ -125,7 +125,7 @@ def posterior_of(setting: Setting, params: object, block: Block) -> tuple[Array,
         if assign is not None:
             r, evidence, entropy = assign(params, block)
             return np.asarray(r), np.asarray(evidence), np.asarray(entropy)
-        if not hasattr(setting.model, "log_joint"):
+        if getattr(setting.model, "log_joint", None) is None:
             raise NotApplicableError("needs model.assign or model.log_joint (params, block)")
         table = _log_joint(setting, params, block)
         r = _softmax(table)

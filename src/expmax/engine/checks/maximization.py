@@ -26,6 +26,7 @@ __all__ = [
 
 SIZES = (0.003, 0.03, 0.3)  # of perturbations, in units of one observation's coordinate
 LOCAL_SIZES = (0.003, 0.03)  # where Q is known only around the parameters of the statistics
+SHARES = (-0.1, -0.01, 0.01, 0.1)  # of the step: a little shorter and longer
 SOLVED = 1e-7  # what an iterative M-step may leave of ∇Q, in units of one observation's coordinate
 
 
@@ -42,6 +43,7 @@ def m_step_rises(setting: Setting) -> Gap:
 
 def m_step_stationary(setting: Setting) -> Gap:
     """∇Q(·; S_θ) = 0 at M(S_θ), log prior included, by differences of Q."""
+    setting.need_maximum()
     gap = Gap("(∇Q, whitened)")
     for point in [setting.start, *setting.near[:1]]:
         top = setting.crossed(setting.problem.maximize(point), point)
@@ -52,7 +54,8 @@ def m_step_stationary(setting: Setting) -> Gap:
 
 
 def m_step_optimal(setting: Setting) -> Gap:
-    """Q(M(S_θ); S_θ) ≥ Q(θ'; S_θ) for random θ'."""
+    """Q(M(S_θ); S_θ) ≥ Q(θ'; S_θ) for random θ' and along the step."""
+    setting.need_maximum()
     gap = Gap()
     start = setting.start
     top = setting.crossed(setting.problem.maximize(start), start)
@@ -80,6 +83,8 @@ def _alternatives(setting: Setting, top: Point) -> list[Any]:
             away = size * rng.standard_normal((8, len(chart.scale))) * chart.scale
             with np.errstate(all="ignore"):
                 found += [chart.from_vector(vector) for vector in away]
+        step = -chart.to_vector(setting.start.params)
+        found += [chart.from_vector(share * step) for share in SHARES]
     if not local:
         found += [point.params for point in [*setting.path, *setting.near]]
     return found
@@ -88,11 +93,9 @@ def _alternatives(setting: Setting, top: Point) -> list[Any]:
 def ascent(setting: Setting) -> Gap:
     """The log-likelihood, log prior included, of F(θ) is at least that of θ."""
     gap = Gap()
-    steps = [(point, None) for point in setting.near]
-    pairs = [*zip(setting.path, setting.path[1:], strict=False), *steps]
-    for old, new in pairs:
-        after = setting.problem.at(setting.problem.maximize(old)) if new is None else new
-        gap.at_least(after.objective, old.objective, setting.rounding(old, after))
+    for old in [*setting.path[:-1], *setting.near]:
+        new = setting.problem.at(setting.problem.maximize(old))
+        gap.at_least(new.objective, old.objective, setting.rounding(old, new))
     return gap
 
 
@@ -102,7 +105,9 @@ def coordinates(setting: Setting) -> Gap:
     chart = setting.chart
     scale = chart.scale
     rng = setting.rng("coordinates")
-    gap.arrays(chart.to_vector(setting.start.params) / scale, np.zeros(len(scale)), 1e-8, "at v = 0")
+    gap.arrays(
+        chart.to_vector(setting.start.params) / scale, np.zeros(len(scale)), 1e-8, "at v = 0"
+    )
     for size in SIZES:
         vector = size * rng.uniform(-1.0, 1.0, len(scale))
         gap.arrays(chart.to_vector(chart.from_vector(vector * scale)) / scale, vector, 1e-8)
@@ -112,7 +117,7 @@ def coordinates(setting: Setting) -> Gap:
 def score(setting: Setting) -> Gap:
     """The score that the model computes is ∇Q at θ' = θ, log prior included."""
     chart = setting.chart
-    if isinstance(chart, NumericChart) and not hasattr(setting.model, "score"):
+    if isinstance(chart, NumericChart) and getattr(setting.model, "score", None) is None:
         raise NotApplicableError("needs model.score, or model.chart with its own score")
     gap = Gap("(∇Q, whitened)")
     for point in [setting.start, *setting.near[:1]]:
@@ -146,14 +151,14 @@ def gradient_of_objective(
     return _differences(objective, chart, point, noise)
 
 
-def _gradient(
-    setting: Setting, chart: Any, point: Point, noise: float
-) -> tuple[Array, Array]:
+def _gradient(setting: Setting, chart: Any, point: Point, noise: float) -> tuple[Array, Array]:
     """∇(Q(·; S of the point) + log prior) at the point's parameters, and its error."""
     return _differences(lambda params: setting.q(params, point), chart, point, noise)
 
 
-def _differences(function: Callable[[Any], float], chart: Any, point: Point, noise: float) -> tuple[Array, Array]:
+def _differences(
+    function: Callable[[Any], float], chart: Any, point: Point, noise: float
+) -> tuple[Array, Array]:
     vector = chart.to_vector(point.params)
     with np.errstate(all="ignore"):
         return derivative(

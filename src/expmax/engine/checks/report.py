@@ -46,7 +46,7 @@ class Row:
             off = f"off by {self.amount:.1e}, allowed {self.tolerance:.1e} {self.unit}"
         if self.verdict == "holds":
             return off
-        return f"{off}{self.reason and ' '}{self.reason}; must be: {self.identity}"
+        return f"{off}{self.reason and ' '}{self.reason}. The rule: {self.identity}"
 
 
 @dataclass(frozen=True, slots=True)

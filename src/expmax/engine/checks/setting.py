@@ -34,17 +34,23 @@ class Gap:
     """The worst of several comparisons: the one furthest beyond what is allowed there."""
 
     def __init__(self, unit: str = "nats") -> None:
-        self.unit = unit
+        self.unit = self._unit = unit
         self.amount, self.tolerance, self.where = 0.0, 0.0, ""
         self.ratio = -1.0
 
-    def equal(self, a: float, b: float, tolerance: float, where: str = "") -> None:
+    def equal(
+        self, a: float, b: float, tolerance: float, where: str = "", unit: str | None = None
+    ) -> None:
         """Two numbers that must agree."""
-        self._add(0.0 if a == b else abs(float(a) - float(b)), tolerance, where)
+        self._add(0.0 if a == b else abs(float(a) - float(b)), tolerance, where, unit)
 
     def at_least(self, a: float, b: float, tolerance: float, where: str = "") -> None:
         """A number that must not be below another."""
-        self._add(0.0 if a >= b else float(b) - float(a), tolerance, where)
+        self._add(0.0 if a >= b else float(b) - float(a), tolerance, where, None)
+
+    def same(self, a: object, b: object, where: str = "") -> None:
+        """Values that must be equal to the last bit."""
+        self._add(float(a != b), 0.0, where, None)
 
     def arrays(self, a: Array, b: Array, tolerance: Array | float, where: str = "") -> None:
         """Arrays that must agree number by number."""
@@ -52,12 +58,13 @@ class Gap:
         for x, y, t in zip(np.ravel(a), np.ravel(b), np.ravel(allowed), strict=True):
             self.equal(x, y, t, where)
 
-    def _add(self, amount: float, tolerance: float, where: str) -> None:
+    def _add(self, amount: float, tolerance: float, where: str, unit: str | None) -> None:
         ratio = 0.0 if amount == 0 else amount / tolerance if tolerance > 0 else np.inf
         if not np.isfinite(amount):
             ratio = np.inf
         if ratio > self.ratio:
             self.amount, self.tolerance, self.where = amount, float(tolerance), where
+            self.unit = self._unit if unit is None else unit
             self.ratio = ratio
 
     @property
@@ -119,6 +126,11 @@ class Setting:
         if kind != "exact":
             raise NotApplicableError(f"the E-step gives no log-likelihood: it is {kind!r}")
 
+    def need_maximum(self) -> None:
+        """Refuse where the M-step only ascends."""
+        if not self.declared("exact_m_step", True):
+            raise NotApplicableError("the model declares exact_m_step = False")
+
     def need_rows(self) -> None:
         """Refuse where rows are not the units."""
         if not self.declared("independent_rows", True):
@@ -129,7 +141,9 @@ class Setting:
         with np.errstate(all="ignore"):
             chart = self.problem.chart(point)
         if chart is None or not len(chart.scale):
-            raise NotApplicableError("needs coordinates: model.chart, or model.space (pack, unpack)")
+            raise NotApplicableError(
+                "needs coordinates: model.chart, or model.space (pack, unpack)"
+            )
         return chart
 
     # -- points ------------------------------------------------------------------------------------
@@ -143,7 +157,7 @@ class Setting:
         """Random parameters θ' near θ: in coordinates, or by M-steps of reweighted data."""
         try:
             found = [self._around(self.chart, self.rng(f"near {i}")) for i in range(N_NEAR)]
-        except NotApplicableError:
+        except Exception:  # no coordinates, or broken ones: the row "coordinates" tells
             found = [self.problem.at(params) for params in self._reweighted()]
         return [point for point in found if point.finite]
 
@@ -184,8 +198,11 @@ class Setting:
 
     @cached_property
     def _settled(self) -> Fixed | None:
-        with np.errstate(all="ignore"):
-            return settle(self.problem, self.path[-1])
+        try:
+            with np.errstate(all="ignore"):
+                return settle(self.problem, self.path[-1])
+        except np.linalg.LinAlgError:  # of coordinates where the steps ran away
+            return None
 
     @property
     def fixed_point(self) -> Fixed:
@@ -246,7 +263,7 @@ class Setting:
             size = max((float(np.abs(v[finite]).max(initial=0.0)) for v in (x, y)), default=0.0)
             with np.errstate(invalid="ignore"):
                 worst = np.where(x == y, 0.0, np.abs(x - y)).max(initial=0.0)
-            gap.equal(float(worst) / (size or 1.0), 0.0, times * SAME, where)
+            gap.equal(float(worst) / (size or 1.0), 0.0, times * SAME, where, "(relative)")
 
     def same_sums(
         self, gap: Gap, a: Expectation[Any], b: Expectation[Any], where: str = ""

@@ -1,0 +1,30 @@
+"""Dense or sparse, and one thread for BLAS."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from scipy.sparse import issparse
+
+__all__ = ["is_sparse", "one_thread"]
+
+WORTH = 200_000  # numbers in the features from which on setting the limit pays
+
+
+def is_sparse(matrix: Any) -> bool:
+    """Whether a matrix is one of SciPy's sparse ones."""
+    return bool(issparse(matrix))
+
+
+def one_thread(size: int) -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread for features of that many numbers.
+
+    Blocks are what is shared out among threads; the products inside gain nothing from more.
+    """
+    if size < WORTH:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits
