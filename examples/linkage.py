@@ -31,7 +31,10 @@ class Logit:
 
 
 class Linkage:
+    """One row holds all counts, so there is nothing to weight."""
+
     space = Logit()
+    supports_weights = False
 
     def expect(self, psi, block):
         (y1, y2, y3, y4) = block.x[0]

@@ -84,7 +84,7 @@ THEIRS = {
     if name.startswith("test_") and test.__module__ == with_ours.__name__
 }
 QUIET = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-for _name in THEIRS.keys() - PRIVATE.keys() - DIFFERENCES.keys():
+for _name in sorted(THEIRS.keys() - PRIVATE.keys() - DIFFERENCES.keys()):
     globals()[_name] = QUIET(THEIRS[_name])
 
 

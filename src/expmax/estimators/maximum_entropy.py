@@ -24,7 +24,7 @@ from expmax.statistics import Array
 __all__ = ["MaximumEntropy", "Total", "calibrate"]
 
 
-class MaximumEntropy(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class MaximumEntropy(DensityMixin, BaseEstimator):
     """The distribution of maximum entropy under moment constraints, as an estimator.
 
     With a `support` given and no `moments`, the moments are those of the rows passed to `fit`, and the fit
@@ -144,7 +144,7 @@ class MaximumEntropy(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if self.features is None:
             return list(range(rows.shape[1]))
         given = self.features
-        if names is None or isinstance(given, Mapping):
+        if names is None or self.support is None or isinstance(given, Mapping):
             return given
         if isinstance(given, str):
             given = [given]
@@ -153,7 +153,13 @@ class MaximumEntropy(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return given
 
     def _names(self, names: tuple[str, ...] | None) -> Any:
-        return names if self.names is None and self.features is None else self.names
+        if self.names is not None:
+            return self.names
+        if self.features is None:
+            return names
+        given = [self.features] if isinstance(self.features, str) else self.features
+        named = isinstance(given, list | tuple) and all(isinstance(f, str) for f in given)
+        return given if named else None
 
     def _base(self, rows: Array, weight: Array | None) -> Any:
         if self.support is not None or weight is None:

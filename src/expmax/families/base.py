@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from expmax.errors import DataError, ImpossibleDataError
 from expmax.families.charts import FamilyChart, NaturalChart
 from expmax.families.parameters import put
 from expmax.statistics import Additive, Array
+
+if TYPE_CHECKING:
+    from expmax.families.toolkit import Distribution, Estimate, Summary
 
 __all__ = ["ExponentialFamily", "Family", "MomentStatistics", "masked_dot"]
 
@@ -209,6 +212,72 @@ class Family(ABC):
                 break
         return parameters
 
+    # -- the toolkit (families/toolkit.py) ---------------------------------------------------------
+    def estimate_with_errors(self, x: Array, weight: Array | None = None) -> Estimate:
+        """Weighted maximum likelihood of a single component with standard errors.
+
+        The errors are those of the inverse observed information (at the maximum of an exponential family
+        the Fisher information), carried to the usual parameters by the delta method. Weights count as
+        frequencies; for others, `Mixture(family, 1).standard_errors(method="sandwich")`.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, d)
+        weight : ndarray, shape (n,), optional
+
+        Raises
+        ------
+        InformationError
+            The estimate lies on the boundary of its space.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from expmax import Poisson
+        >>> fit = Poisson().estimate_with_errors(np.array([[1.0], [2.0], [6.0]]))
+        >>> round(float(fit.standard_errors["rate"]), 4)  # √(3 / 3)
+        1.0
+        """
+        from expmax.families.toolkit import estimate_with_errors
+
+        return estimate_with_errors(self, x, weight)
+
+    def summarize(self, x: Array, weight: Array | None = None) -> Summary:
+        """The data as sums: fit, likelihood and posterior follow from them without the data.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, d)
+        weight : ndarray, shape (n,), optional
+
+        Returns
+        -------
+        Summary
+            Additive; `summary.fit()`, `summary.log_likelihood(parameters)`, `summary.estimate()`.
+
+        Raises
+        ------
+        ParameterError
+            No finite sums determine the likelihood (Weibull, StudentT, NegativeBinomial of free size).
+        """
+        from expmax.families.toolkit import summarize
+
+        return summarize(self, x, weight)
+
+    def at(self, parameters: Parameters | None = None, **named: Any) -> Distribution:
+        """The members of the family with these usual parameters: every coordinate, entropy, divergence.
+
+        Parameters
+        ----------
+        parameters : mapping, optional
+            Arrays whose first axis is the component, or the numbers of one component.
+        **named
+            The same by keyword.
+        """
+        from expmax.families.toolkit import at
+
+        return at(self, parameters, named)
+
 
 @dataclass(frozen=True, slots=True)
 class MomentStatistics(Additive):
@@ -297,6 +366,11 @@ class ExponentialFamily(Family):
         """H = A(η) − η·∇A(η) − E[log h(x)], nats: shape (K,)."""
         products = _xdot(natural, self.to_mean(natural))
         return self.log_partition(natural) - products - self.expected_log_base_measure(natural)
+
+    def convex_conjugate(self, mean: Array) -> Array:
+        """A*(μ) = sup_η η·μ − A(η), at η(μ): −H − E[log h], nats: shape (K,)."""
+        natural = self.to_natural(mean)
+        return _xdot(natural, mean) - self.log_partition(natural)
 
     def kl_divergence(self, natural: Array, other: Array) -> Array:
         """KL(p_η ‖ p_η') = A(η') − A(η) − (η' − η)·∇A(η), a Bregman divergence, nats: shape (K,)."""

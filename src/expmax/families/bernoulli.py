@@ -56,6 +56,14 @@ class Bernoulli(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(np.hstack([ones, zeros]) / np.hstack([ones + zeros, ones + zeros]))
 
+    def fisher_information(self, natural: Array) -> Array:
+        """Cov[T], singular along (1, 1) of each column: T is over-complete."""
+        d = natural.shape[1] // 2
+        p, q = np.hsplit(np.exp(natural), 2)
+        return np.asarray(np.tile(np.eye(d), (2, 2)) * np.hstack([p * q, p * q])[:, :, None]) * (
+            np.kron(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.ones((d, d)))
+        )
+
     def natural(self, parameters: Parameters) -> Array:
         p = parameters["probability"]
         with np.errstate(divide="ignore"):

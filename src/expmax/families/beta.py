@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import polygamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
@@ -62,6 +63,11 @@ class Beta(ExponentialFamily):
 
     def to_natural(self, mean: Array) -> Array:
         return dirichlet_concentration(mean)
+
+    def fisher_information(self, natural: Array) -> Array:
+        """diag ψ'(α) − ψ'(Σα)."""
+        own = polygamma(1, natural)[:, :, None] * np.eye(natural.shape[1])
+        return np.asarray(own - polygamma(1, natural.sum(axis=1))[:, None, None])
 
     def natural(self, parameters: Parameters) -> Array:
         return np.stack([parameters["a"], parameters["b"]], axis=1)

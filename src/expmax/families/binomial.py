@@ -88,6 +88,11 @@ class Binomial(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.log(mean / mean.sum(axis=1, keepdims=True)))
 
+    def fisher_information(self, natural: Array) -> Array:
+        """Cov[T], singular along (1, 1): T is over-complete."""
+        variance = self._n * np.exp(natural).prod(axis=1)
+        return np.asarray(variance[:, None, None] * np.array([[1.0, -1.0], [-1.0, 1.0]]))
+
     def natural(self, parameters: Parameters) -> Array:
         p = parameters["probability"]
         with np.errstate(divide="ignore"):

@@ -70,6 +70,11 @@ class Categorical(ExponentialFamily):
         with np.errstate(divide="ignore"):
             return np.log(mean)
 
+    def fisher_information(self, natural: Array) -> Array:
+        """Cov[T] = diag p − ppᵀ, singular along 1: T is over-complete."""
+        p = np.exp(natural)
+        return np.asarray(p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :]))
+
     def natural(self, parameters: Parameters) -> Array:
         return self.to_natural(parameters["probability"])
 

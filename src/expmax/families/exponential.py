@@ -46,6 +46,9 @@ class Exponential(ExponentialFamily):
         with np.errstate(divide="ignore"):
             return -1.0 / mean
 
+    def fisher_information(self, natural: Array) -> Array:
+        return (natural**-2.0)[:, :, None]
+
     def natural(self, parameters: Parameters) -> Array:
         return -parameters["rate"][:, None]
 

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, gammaln, polygamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
@@ -67,6 +67,12 @@ class Gamma(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             shape = gamma_shape(np.log(mean_x) - mean_log)
             return np.stack([shape, -shape / mean_x], axis=1)
+
+    def fisher_information(self, natural: Array) -> Array:
+        shape, rate = natural[:, 0], -natural[:, 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows = [polygamma(1, shape), 1 / rate, 1 / rate, shape / rate**2]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
 
     def natural(self, parameters: Parameters) -> Array:
         return np.stack([parameters["shape"], -parameters["rate"]], axis=1)

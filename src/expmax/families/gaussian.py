@@ -152,7 +152,8 @@ class Gaussian(Family):
     def _trace_precision(self, parameters: Parameters) -> Array:
         if self.diagonal:
             return (1.0 / parameters["covariance"]).sum(axis=1)
-        return (precision_cholesky(parameters) ** 2).sum(axis=(1, 2))
+        factor = precision_cholesky(parameters)
+        return np.einsum("kij,kij->k", factor, factor)
 
     def entropy(self, parameters: Parameters) -> Array:
         """½ log|2πe Σ_k|, nats: shape (K,)."""

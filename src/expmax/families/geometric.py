@@ -57,6 +57,10 @@ class Geometric(ExponentialFamily):
         with np.errstate(divide="ignore"):
             return -np.log1p(1.0 / mean)
 
+    def fisher_information(self, natural: Array) -> Array:
+        mean = self.to_mean(natural)
+        return np.asarray((mean * (1 + mean))[:, :, None])
+
     def natural(self, parameters: Parameters) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.log1p(-parameters["probability"])[:, None])

@@ -66,6 +66,14 @@ class InverseGaussian(ExponentialFamily):
             shape = np.where(excess <= 0, np.inf, 1 / excess)
             return -0.5 * np.stack([shape / m**2, shape], axis=1)
 
+    def fisher_information(self, natural: Array) -> Array:
+        """Var x = m³/λ, Cov(x, 1/x) = −m/λ, Var 1/x = 1/(mλ) + 2/λ²."""
+        m, shape = self.usual(natural).values()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cross = -m / shape
+            rows = [m**3 / shape, cross, cross, 1 / (m * shape) + 2 / shape**2]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
     def natural(self, parameters: Parameters) -> Array:
         m, shape = parameters["mean"], parameters["shape"]
         return -0.5 * np.stack([shape / m**2, shape], axis=1)

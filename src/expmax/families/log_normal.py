@@ -66,6 +66,13 @@ class LogNormal(ExponentialFamily):
             precision = np.where(variance <= 0, np.inf, 1 / variance)
             return np.stack([mu * precision, -0.5 * precision], axis=1)
 
+    def fisher_information(self, natural: Array) -> Array:
+        mu, sigma = self.usual(natural).values()
+        v = sigma * sigma
+        cross = 2 * mu * v
+        rows = [v, cross, cross, 2 * v * v + 4 * mu * mu * v]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
     def natural(self, parameters: Parameters) -> Array:
         mu, sigma = parameters["mu"], parameters["sigma"]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -85,6 +85,11 @@ class Multinomial(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.log(mean / mean.sum(axis=1, keepdims=True)))
 
+    def fisher_information(self, natural: Array) -> Array:
+        """Cov[T] = n (diag p − ppᵀ), singular along 1: T is over-complete."""
+        p = np.exp(natural)
+        return np.asarray(self._n * p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :]))
+
     def natural(self, parameters: Parameters) -> Array:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(parameters["probability"]))

@@ -286,6 +286,10 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(mean) - np.log1p(mean / self._c)
 
+    def fisher_information(self, natural: Array) -> Array:
+        mean = self.to_mean(natural)
+        return np.asarray((mean * (1 + mean / self._c))[:, :, None])
+
     def natural(self, parameters: Parameters) -> Array:
         return self.to_natural(parameters["mean"][:, None])
 

@@ -61,6 +61,9 @@ class Poisson(ExponentialFamily):
         with np.errstate(divide="ignore"):
             return np.log(mean)
 
+    def fisher_information(self, natural: Array) -> Array:
+        return np.exp(natural)[:, :, None]
+
     def natural(self, parameters: Parameters) -> Array:
         return self.to_natural(parameters["rate"][:, None])
 

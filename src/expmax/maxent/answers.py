@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from expmax.errors import DataError, parameter_error
@@ -15,7 +15,7 @@ from expmax.maxent.continuous import solve_box
 from expmax.maxent.domains import BoxDomain, PointDomain
 from expmax.maxent.dual import Reducer
 from expmax.maxent.family import MaximumEntropyDensity, MaximumEntropyPoints
-from expmax.maxent.features import Features
+from expmax.maxent.features import Features, Some
 from expmax.maxent.finite import Solution, solve_points
 from expmax.maxent.margins import Margins, proportional_fit
 from expmax.maxent.moments import Moments, read_moments
@@ -61,7 +61,7 @@ def _log_base_of_points(base_measure: Any, where: PointSet) -> Array:
         rule = f"{where.n} finite numbers of at least 0, one a point"
         raise parameter_error("base_measure", rule, base_measure)
     with np.errstate(divide="ignore"):
-        return np.log(base)
+        return np.asarray(np.log(base))
 
 
 def result_of_points(
@@ -176,11 +176,13 @@ def of_box(
     options: dict[str, Any],
 ) -> MaximumEntropyResult:
     """Over an interval or a box."""
-    base = _log_base_of_box(base_measure)
+    if base_measure is not None and not callable(base_measure):
+        raise parameter_error("base_measure", "a function of points here", base_measure)
+    base = LogBase(base_measure)
     found = solve_box(where, features, base, moments, **options)
     kept = np.delete(np.arange(len(moments)), found.redundant)
     domain = BoxDomain(where, features, base)
-    part = domain if len(kept) == len(moments) else BoxDomain(where, _some(features, kept), base)
+    part = domain if len(kept) == len(moments) else BoxDomain(where, Some(features, kept), base)
     there = domain.integrals(found.natural) if np.isfinite(found.relative_entropy) else None
     log_base = np.nan if there is None else there.log_base
     total = _log_total(domain, len(moments), base_measure)
@@ -206,22 +208,19 @@ def of_box(
     )
 
 
-def _log_base_of_box(base_measure: Any) -> Callable[[Array], Array]:
-    if base_measure is None:
-        return lambda x: np.zeros(len(x))
-    if not callable(base_measure):
-        raise parameter_error("base_measure", "a function of points here", base_measure)
+@dataclass(frozen=True, slots=True)
+class LogBase:
+    """log b of points of a box; 0 without a base measure."""
 
-    def log_base(x: Array) -> Array:
-        values = np.asarray(base_measure(x[:, 0] if x.shape[1] == 1 else x), float)
+    base_measure: Callable[[Array], Any] | None
+
+    def __call__(self, x: Array) -> Array:
+        """log b(x): shape (n,)."""
+        if self.base_measure is None:
+            return np.zeros(len(x))
+        values = np.asarray(self.base_measure(x[:, 0] if x.shape[1] == 1 else x), float)
         with np.errstate(divide="ignore"):
             return np.asarray(np.broadcast_to(np.log(values), len(x)), float)
-
-    return log_base
-
-
-def _some(features: Features, kept: NDArray[np.intp]) -> Callable[[Array], Array]:
-    return lambda x: features(x)[:, kept]
 
 
 def _log_total(domain: BoxDomain, m: int, base_measure: Any) -> float:

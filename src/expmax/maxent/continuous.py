@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 from expmax.errors import InfeasibleMomentsError
 from expmax.maxent.edges import ON_EDGE, look_outside
 from expmax.maxent.finite import Solution, solve_points
-from expmax.maxent.growth import Tail, tail
+from expmax.maxent.growth import Tail, tails
 from expmax.maxent.location import first_density, place
 from expmax.maxent.moments import Moments
 from expmax.maxent.quadrature import Grid
 from expmax.maxent.supports import Box, Interval, side_of
 from expmax.statistics import Array
 
-__all__ = ["TOLERANCE", "BoxSolution", "solve_box"]
+__all__ = ["TOLERANCE", "BoxSolution", "extend", "make_grid", "solve_box"]
 
 TOLERANCE = {1: 1e-12, 2: 1e-10, 3: 1e-8}  # of log Z and the moments, by dimension
+UNBOUNDED = (
+    "no combination of the features makes the density integrable over the support, and the entropy has no "
+    "upper bound. Add a constraint that grows at the infinite ends, or a base measure with a finite total."
+)
 FURTHEST = 20.0  # coordinate up to which a window follows a density that rises outward
 
 
@@ -74,8 +78,10 @@ def solve_box(
     grid = make_grid(support, features, log_base, moments)
     options = {"method": method, "max_iter": max_iter, "compute": compute}
     found = _climb(grid, moments, options)
-    if found.status != "not_attained" or not len(moments):
+    if found.status != "not_attained":
         return found
+    if not len(moments):
+        return replace(found, reason=found.reason or UNBOUNDED)
     return _without_dominant(support, features, log_base, moments, found, options)
 
 
@@ -142,18 +148,14 @@ def _climb(grid: Grid, moments: Moments, options: dict[str, Any]) -> BoxSolution
         natural = found.natural
         if _thin(found, grid):
             return _none(grid, moments, ON_EDGE, n_iter)
-        ends = [
-            (axis, upper, tail(grid, natural, axis, upper))
-            for axis in range(grid.dim)
-            for upper in (False, True)
-        ]
+        ends = tails(grid, natural)
         if any(state == "rising" for _, _, state in ends):
             if not _follow(grid, ends):
                 return _none(grid, moments, "", n_iter)
             weight = _weight_at(grid, natural)
             continue
         integrals, changed = grid.adapt(natural, tol)
-        changed = _extend(grid, ends) or changed
+        changed = extend(grid, ends) or changed
         weight = _weight_at(grid, natural)
         if not changed:
             return _checked(_answer(grid, found, integrals.error, n_iter), moments)
@@ -177,7 +179,8 @@ def _follow(grid: Grid, ends: list[tuple[int, bool, Tail]]) -> bool:
     return moved
 
 
-def _extend(grid: Grid, ends: list[tuple[int, bool, Tail]]) -> bool:
+def extend(grid: Grid, ends: list[tuple[int, bool, Tail]]) -> bool:
+    """Let the window reach further where the density falls off slowly; whether it did."""
     moved = False
     for axis, upper, state in ends:
         if state == "slow":
@@ -270,12 +273,7 @@ def _without_dominant(
     name = moments.names[j]
     natural = np.insert(limit.natural, j, 0.0)
     if limit.status not in ("solved", "boundary"):
-        reason = limit.reason or (
-            "no combination of the features makes the density integrable over the support, and the "
-            "entropy has no upper bound. Add a constraint that grows at the infinite ends, or a base "
-            "measure with a finite total."
-        )
-        return replace(_none(limit.grid, moments, reason, failed.n_iter), natural=natural)
+        return _none(limit.grid, moments, limit.reason or UNBOUNDED, failed.n_iter)
     wide = Grid(limit.grid.sides, [()] * grid.dim, features, log_base)
     wide.low, wide.high, wide.window = limit.grid.low, limit.grid.high, limit.grid.window
     wide.features, wide.log_weight = wide._evaluate(wide.low, wide.high)

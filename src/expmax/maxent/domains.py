@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 
 from expmax.errors import InfeasibleMomentsError
 from expmax.maxent.arrays import is_sparse
-from expmax.maxent.continuous import TOLERANCE, make_grid, solve_box
+from expmax.maxent.continuous import TOLERANCE, extend, make_grid, solve_box
 from expmax.maxent.features import Features
 from expmax.maxent.finite import solve_points
-from expmax.maxent.growth import tail
+from expmax.maxent.growth import tails
 from expmax.maxent.moments import Moments
 from expmax.maxent.quadrature import Grid
 from expmax.maxent.sampling import sample_grid
@@ -23,6 +23,8 @@ from expmax.maxent.supports import Box, Interval
 from expmax.statistics import Array
 
 __all__ = ["BoxDomain", "Domain", "Integrals", "PointDomain"]
+
+REMEMBERED = 256  # multipliers whose integrals are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class BoxDomain:
         self.n_columns = len(sides)
         self.words = " × ".join(f"[{low:.6g}, {high:.6g}]" for low, high in self.ends)
         self._grid: Grid | None = None
+        self._known: dict[bytes, Integrals] = {}
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Whether each row lies in the box."""
@@ -193,26 +196,24 @@ class BoxDomain:
         self._grid = grid
         for _ in range(40):
             grid.adapt(natural, TOLERANCE[grid.dim])
-            moved = False
-            for axis in range(grid.dim):
-                for upper in (False, True):
-                    state = tail(grid, natural, axis, upper)
-                    if state == "rising":
-                        return None
-                    if state == "slow":
-                        end = float(grid.window[axis, int(upper)])
-                        limit = grid.sides[axis].limits[int(upper)]
-                        step = max(6.0, 0.5 * abs(end)) * (1.0 if upper else -1.0)
-                        grid.extend(
-                            axis, upper, float(np.clip(end + step, -abs(limit), abs(limit)))
-                        )
-                        moved = True
-            if not moved:
+            ends = tails(grid, natural)
+            if any(state == "rising" for _, _, state in ends):
+                return None
+            if not extend(grid, ends):
                 break
         return grid
 
     def integrals(self, natural: Array) -> Integrals:
         """Integrals over the box; A = +∞ where the density is not integrable."""
+        known = self._known.get(natural.tobytes())
+        if known is not None:
+            return known
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        found = self._known[natural.tobytes()] = self._integrals(natural)
+        return found
+
+    def _integrals(self, natural: Array) -> Integrals:
         grid = self.grid(natural)
         if grid is None:
             return _nothing(len(natural), np.inf if np.isfinite(natural).all() else np.nan)
@@ -238,6 +239,7 @@ class BoxDomain:
         if found.status == "not_attained":
             return np.full(len(moments), np.nan)
         self._grid = found.grid
+        self.integrals(found.natural)  # while the grid fits
         return found.natural
 
     def sample(self, natural: Array, n: int, rng: np.random.Generator) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from expmax.errors import DataError, ParameterError, parameter_error
@@ -14,7 +15,7 @@ from expmax.maxent.arrays import is_sparse
 from expmax.maxent.supports import PointSet
 from expmax.statistics import Array
 
-__all__ = ["Features", "read_features"]
+__all__ = ["Column", "Features", "Some", "read_features"]
 
 Function = Callable[[Any], Any]
 
@@ -40,6 +41,29 @@ class Features:
         argument = x[:, 0] if x.shape[1] == 1 else x
         columns = [_columns(function(argument), len(x)) for function in self.functions]
         return np.hstack([np.empty((len(x), 0)), *columns])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the points, as a function of them."""
+
+    index: int
+
+    def __call__(self, x: Array) -> Array:
+        """The column: shape (n,)."""
+        return x if x.ndim == 1 else x[:, self.index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Some:
+    """Some of the columns of features."""
+
+    features: Features
+    kept: NDArray[np.intp]
+
+    def __call__(self, x: Array) -> Array:
+        """f(x) of the columns kept: shape (n, k)."""
+        return self.features(x)[:, self.kept]
 
 
 def read_features(features: Any, support: Any, names: Sequence[str] | None = None) -> Features:
@@ -126,8 +150,7 @@ def _column_of(key: int | str | np.integer[Any], support: PointSet | None) -> Fu
             known = None if support is None else support.columns
             raise parameter_error("a feature", f"a function or one of the columns {known}", key)
         key = support.columns.index(key)
-    index = int(key)
-    return lambda x: x if x.ndim == 1 else x[:, index]
+    return Column(int(key))
 
 
 def _probe(support: Any) -> Array:

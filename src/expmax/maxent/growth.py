@@ -7,49 +7,48 @@ from typing import Literal
 
 import numpy as np
 
-from expmax.maxent.quadrature import Grid
+from expmax.maxent.quadrature import Grid, Integrals
 from expmax.statistics import Array
 
-__all__ = ["Tail", "tail"]
+__all__ = ["Tail", "tails"]
 
 Tail = Literal["closed", "done", "slow", "rising"]
 NEGLIGIBLE = {1: 36.0, 2: 30.0, 3: 25.0}  # nats below the peak, by dimension
 NOISE = 1e-9  # of λ in units of 1/(bulk of the feature): what rounding may leave of a zero
 
 
-def tail(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
-    """What lies beyond one end of the window.
+def tails(grid: Grid, natural: Array) -> list[tuple[int, bool, Tail]]:
+    """What lies beyond each end of the window: (axis, upper end?, state).
 
-    Returns
-    -------
-    Tail
-        `closed`: the support ends there. `done`: nothing that counts, neither mass nor moments.
-        `slow`: still something, less and less. `rising`: the density does not fall off, so that beyond
-        the window it is not integrable.
+    `closed`: the support ends there. `done`: nothing that counts, neither mass nor moments. `slow`: still
+    something, less and less. `rising`: the density does not fall off, so that beyond the window it is
+    not integrable.
     """
+    now = grid.moments(natural)
+    quiet = np.where(np.abs(natural) * grid.bulk(natural) < NOISE, 0.0, natural)
+    return [
+        (axis, upper, _tail(grid, quiet, now, axis, upper))
+        for axis in range(grid.dim)
+        for upper in (False, True)
+    ]
+
+
+def _tail(grid: Grid, natural: Array, now: Integrals, axis: int, upper: bool) -> Tail:
     side = grid.sides[axis]
     end, limit = float(grid.window[axis, int(upper)]), side.limits[int(upper)]
     if side.closed(upper):
         return "closed"
     if end == limit:
-        return _at_limit(grid, natural, axis, upper)
-    now = grid.moments(natural)
-    quiet = np.where(np.abs(natural) * grid.bulk(natural) < NOISE, 0.0, natural)
-    ends = _scores(grid, quiet, axis, np.array([end]), now.mean, now.spread)
-    away = _scores(grid, quiet, axis, np.linspace(end, limit, 160)[1:], now.mean, now.spread)
-    level = np.maximum(np.concatenate([ends, away]).max(axis=1) - now.log_partition, -1e300)
+        touching = grid.touching(axis, upper)
+        return "rising" if float(now.cell_mass[touching].sum()) > 1e-9 else "done"
+    t = np.linspace(end, limit, 160)
+    level = _scores(grid, natural, axis, t, now.mean, now.spread).max(axis=1) - now.log_partition
+    level = np.maximum(level, -1e300)
     lowest = np.minimum.accumulate(level)
-    rise = level - lowest
     before = np.concatenate([[True], lowest[:-1] > -2000.0])
-    if (rise[before] > 1.0).any():
+    if ((level - lowest)[before] > 1.0).any():
         return "rising"
     return "slow" if level[0] > -NEGLIGIBLE[grid.dim] else "done"
-
-
-def _at_limit(grid: Grid, natural: Array, axis: int, upper: bool) -> Tail:
-    now = grid.moments(natural)
-    touching = grid.touching(axis, upper)
-    return "rising" if float(now.cell_mass[touching].sum()) > 1e-9 else "done"
 
 
 def _scores(grid: Grid, natural: Array, axis: int, t: Array, mean: Array, spread: Array) -> Array:
@@ -65,7 +64,6 @@ def _scores(grid: Grid, natural: Array, axis: int, t: Array, mean: Array, spread
         with np.errstate(all="ignore"):
             f = np.asarray(grid.function(x), float)
             score = f @ natural + np.asarray(grid.base(x), float) + jacobian
-            size = np.log1p((np.abs(f - mean) / unit).max(axis=1, initial=0.0))
-        score = score + size
+            score = score + np.log1p((np.abs(f - mean) / unit).max(axis=1, initial=0.0))
         columns.append(np.where(np.isfinite(score), score, -np.inf))
     return np.column_stack(columns)

@@ -127,7 +127,8 @@ def _examine(
     exact: NDArray[np.intp],
 ) -> Reduced | Contradiction:
     """Rank by orthogonalisation, features in the order given, then the constant against them."""
-    triangle: Array = np.linalg.qr(np.column_stack([rows[:, exact], ones]), mode="r")
+    whole = np.column_stack([rows[:, exact], ones])
+    triangle = np.asarray(np.linalg.qr(whole, mode="r"), np.float64)
     independent, basis = _independent(triangle[:, :-1])
     last = triangle[:, -1]
     left = last - basis @ (basis.T @ last)

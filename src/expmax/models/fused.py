@@ -125,8 +125,10 @@ def _with_ridge(family: Gaussian, statistics: Any) -> Array:
     """Scatter with the penalty's ε on the diagonal, a row."""
     if not family.penalty:
         return statistics.second
-    ridge = family.penalty * statistics.counts[:, None, None]
-    return statistics.second + ridge * np.eye(statistics.second.shape[1])
+    second = statistics.second.copy()
+    diagonal = np.einsum("kii->ki", second)  # a view
+    diagonal += (family.penalty * statistics.counts)[:, None]
+    return second
 
 
 def cancellation(family: Family, parameters: Parameters, log_weights: Array) -> float:

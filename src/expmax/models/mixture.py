@@ -364,7 +364,7 @@ class MixtureModel:
         if self.fixed_weights is None:
             return free
         weights = self.fixed_weights
-        return [index[weights[index] == value] for index in free for value in set(weights[index])]
+        return [index[weights[index] == w] for index in free for w in np.unique(weights[index])]
 
     def rescale(
         self, params: MixtureParameters, shift: Array, scale: float

@@ -17,6 +17,7 @@ SOLVED = 1e-5  # relative error of an information that iterative M-steps may lea
 STEPS = 40  # EM steps from which a rate is read
 REACHES = (1e-2, 1e-3, 1e-4)  # where they begin, in units of one observation's coordinate
 CURVED = 2e-3  # by how much the rates on both sides may differ
+UNSETTLED = 1e-2  # by how much the rate after these steps may differ from the radius
 LINEAR = 1e-4  # the share of that at which rounding begins to show
 FAST = 1e-3  # a rate below it cannot be read from steps that vanish at once
 
@@ -57,7 +58,7 @@ def rate(setting: Setting) -> Gap:
     other = setting.rng("rate").standard_normal(len(direction))
     start = direction / np.linalg.norm(direction) + 0.2 * other / np.linalg.norm(other)
     n_steps, expected = _linear_rate(jacobian, start, radius)
-    if n_steps < 2:
+    if not n_steps or abs(expected - radius) > UNSETTLED:
         raise NotApplicableError("EM steps vanish before their rate settles")
     for reach in REACHES:
         both = [_observed_rate(fixed, sign * reach * start, n_steps) for sign in (1.0, -1.0)]

@@ -74,7 +74,7 @@ class Report:
         raise KeyError(f"no row {name!r}; there are {', '.join(row.name for row in self.rows)}")
 
     def __str__(self) -> str:
-        counts = {verdict: 0 for verdict in MARKS}
+        counts = dict.fromkeys(MARKS, 0)
         for row in self.rows:
             counts[row.verdict] += 1
         foot = (

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass, replace
 from functools import partial, reduce
+from itertools import pairwise
 from operator import add
 from typing import Any
 
@@ -142,7 +143,7 @@ def _expect(setting: Setting, block: Block, params: Any = None) -> Expectation[A
         expectation = setting.model.expect(
             setting.start.params if params is None else params, block
         )
-    return expectation  # type: ignore[no-any-return]
+    return expectation
 
 
 def _total(setting: Setting, blocks: Iterable[Block]) -> Expectation[Any]:
@@ -153,7 +154,7 @@ def _split(block: Block, n_parts: int) -> list[Block]:
     """Up to n_parts blocks of neighbouring rows, of unequal lengths."""
     n = len(block.x)
     cuts = np.unique((n * np.linspace(0, 1, n_parts + 1) ** 1.3).astype(int))
-    return [rows_of(block, np.arange(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [rows_of(block, np.arange(a, b)) for a, b in pairwise(cuts)]
 
 
 def _reweighted(block: Block, times: np.ndarray[Any, Any]) -> Block:

@@ -95,7 +95,8 @@ class Setting:
         self.problem = Problem(model, self.blocks, _OneBlockAfterAnother())
         self.seed = random_state
         hold = getattr(model, "hold", None)
-        self.start = self.problem.at(params if hold is None else hold(params))
+        with np.errstate(all="ignore"):
+            self.start = self.problem.at(params if hold is None else hold(params))
         if not self.start.finite:
             raise parameter_error(
                 "params",

@@ -1,0 +1,343 @@
+"""One cell of a sweep: a family with K components on the data, its search and its best solution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expmax.compute.reduce import Serial
+from expmax.contract import Block, Start
+from expmax.engine.loop import Run
+from expmax.engine.problem import Point, Problem
+from expmax.engine.starts import SAME, Search, StartRecord, climber, short_run
+from expmax.errors import DegenerateComponentError, ExpmaxError
+from expmax.estimators.mixture import (
+    LARGE,
+    SUBSAMPLE,
+    Mixture,
+    Training,
+    _continue,
+    _spike_rule,
+)
+from expmax.models import fused
+from expmax.models.mixture import MixtureModel, MixtureParameters, MixtureStatistics
+from expmax.models.mixture_starts import MixtureStarts
+from expmax.selection.moves import agreement
+from expmax.statistics import Array
+
+__all__ = ["Cell", "Solution", "make_cells"]
+
+GLANCE, SHORT = 2, 8  # EM steps after which half of the starts are dropped; and the rest compared
+ALIKE = 0.995  # share of rows in agreement from which two partitions lead to one optimum
+EXPLORE = 1e-3  # nats to be gained at the end of a run that only explores
+Begin = Start[MixtureParameters]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What neighbours take from a cell: who belongs together."""
+
+    objective: float
+    r: Array  # responsibilities, (n, K)
+    part: NDArray[np.intp]  # the most probable component, (n,)
+
+
+@dataclass
+class Cell:
+    """A mixture being fitted; only its own thread writes to it."""
+
+    family: int  # cells of one number differ in K alone
+    estimator: Mixture
+    training: Training
+    problem: Problem  # of few rows where the data are large
+    source: MixtureStarts
+    rng: np.random.Generator
+    rows: int = 0  # cells of one number see the same rows
+    budget: int = 0  # E-steps
+    error: Exception | None = None
+    search: Search = field(default_factory=Search)
+    solution: Solution | None = None  # of the last time that all cells were looked at
+    used: set[Any] = field(default_factory=set)  # what neighbours gave before
+    seconds: float = 0.0
+    _ends: list[NDArray[np.intp]] = field(default_factory=list)  # partitions climbed from or to
+    _climb: Callable[..., Run] | None = None
+
+    def __post_init__(self) -> None:
+        self.is_spike = _spike_rule(self.model, self.source.block.x.shape[1])
+
+    @property
+    def model(self) -> MixtureModel:
+        """Of the mixture."""
+        model: MixtureModel = self.problem.model
+        return model
+
+    @property
+    def k(self) -> int:
+        """Number of components."""
+        return self.model.n_components
+
+    @property
+    def best(self) -> float:
+        """The highest objective so far, nats."""
+        return -np.inf if self.search.best is None else self.search.best.point.objective
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget is spent."""
+        return self.problem.n_expect >= self.budget
+
+    @property
+    def weight(self) -> Array | None:
+        """Row weights."""
+        return self.source.block.weight
+
+    # -- learning from others ----------------------------------------------------------------------
+    def look(self) -> None:
+        """Let the neighbours see the best solution so far."""
+        if self.search.best is None or (self.solution and self.solution.objective >= self.best):
+            return
+        r = self._responsibilities(self.search.best.point)
+        self.solution = Solution(self.best, r, r.argmax(axis=1))
+
+    def _responsibilities(self, point: Point) -> Array:
+        with np.errstate(all="ignore"):
+            return self.model.assign(point.params, self.source.block)[0]
+
+    def from_responsibilities(self, kind: str, many: Iterable[Array]) -> Iterator[Begin]:
+        """Starts from who belongs together."""
+        for r in many:
+            with np.errstate(all="ignore"):
+                params = self._m_step(r) or self.source.from_responsibilities(np.array(r))
+            if params is not None:
+                yield Start(params, kind)
+
+    def _m_step(self, r: Array) -> MixtureParameters | None:
+        """The M-step of an exponential family, begun where the best solution is: soon done."""
+        model = self.model
+        if self.search.best is None or model.inner_latent or model.local_statistics:
+            return None
+        block, old = self.source.block, self.search.best.point.params
+        if self.weight is not None:
+            r = r * self.weight[:, None]
+        counts = r.sum(axis=0)
+        if not counts.min() > 0:
+            return None
+        sums = tuple(
+            group.family.statistics(part, block.x, r[:, group.index])
+            for group, part in zip(model.groups, old.components, strict=True)
+        )
+        params = model.maximize(MixtureStatistics(counts, sums), old)
+        return params if model.is_regular(params) else None
+
+    # -- searching ---------------------------------------------------------------------------------
+    def consider(self, starts: Iterable[Begin], keep: int = 1, near: float = 2.0) -> None:
+        """Run starts for a few steps, the better half for some more, and climb from the best.
+
+        Parameters
+        ----------
+        keep : int
+            How many may be climbed from.
+        near : float
+            Nats below the best solution within which a start must have come.
+        """
+        began = time.perf_counter()
+        try:
+            trials = self._compare(self._glance(starts), keep)
+            for _, record, origin, end in trials[:keep]:
+                if self.exhausted or end.objective < self.best - near:
+                    break
+                self._climb_from(record, origin, end)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def _glance(self, starts: Iterable[Begin]) -> list[tuple[float, int, Point, Point]]:
+        """(−objective, number of the record, origin, end) of every start that stays regular."""
+        trials = []
+        for start in starts:
+            trial = short_run(self.problem, start.params, GLANCE)
+            number = len(self.search.records)
+            if isinstance(trial, str):
+                self.search.reasons.append(trial)
+                self._record(start.kind, np.nan, "degenerate")
+            else:
+                self._record(start.kind, trial.end.objective, "short run")
+                trials.append((-trial.end.objective, number, trial.origin, trial.end))
+            if self.exhausted:
+                break
+        return sorted(trials, key=lambda trial: trial[:2])
+
+    def _compare(
+        self, trials: list[tuple[float, int, Point, Point]], keep: int
+    ) -> list[tuple[float, int, Point, Point]]:
+        longer = []
+        for _, record, origin, end in trials[: max(keep + 1, -(-len(trials) // 2))]:
+            if self.exhausted:
+                break
+            trial = short_run(self.problem, end.params, SHORT - GLANCE)
+            if isinstance(trial, str):
+                self.search.reasons.append(trial)
+                continue
+            old = self.search.records[record]
+            self.search.records[record] = replace(old, objective=trial.end.objective)
+            if self.is_spike(trial.end):
+                self.search.reasons.append("a component rests on fewer rows than it has parameters")
+            else:
+                longer.append((-trial.end.objective, record, origin, trial.end))
+        return sorted(longer, key=lambda trial: trial[:2])
+
+    def _climb_from(self, record: int, origin: Point, end: Point) -> None:
+        """Climb to the top, unless the way leads to one where we have been."""
+        part = self._responsibilities(end).argmax(axis=1)
+        if end.objective <= self.best and any(
+            agreement(part, other, self.weight) >= ALIKE for other in self._ends
+        ):
+            return
+        run = self._explore(origin)
+        old = self.search.records[record]
+        self.search.records[record] = replace(
+            old, objective=run.point.objective, status=run.status
+        )
+        if run.status == "decreased":
+            self.search.best, self.budget = run, 0
+            return
+        self._ends.append(part)
+        if run.degeneracies:
+            found = run.degeneracies[0]
+            self.search.reasons.append(f"component {found.component} collapsed: {found.reason}")
+        if run.status == "degenerate" or not run.point.finite or self.is_spike(run.point):
+            return
+        self._ends.append(self._responsibilities(run.point).argmax(axis=1))
+        if run.point.objective > self.best + 1e-6:
+            self.search.best, self.search.best_record = run, record
+            self.search.tops.insert(0, run)
+        if run.status == "interrupted":
+            raise KeyboardInterrupt
+
+    def _explore(self, point: Point) -> Run:
+        if self._climb is None:
+            self._climb = self._climber(self.problem, max(EXPLORE, self.estimator.tol))
+        return self._climb(point, floor=self.best + SAME)
+
+    def _climber(
+        self, problem: Problem, tol: float, certifier: np.random.Generator | None = None
+    ) -> Callable[..., Run]:
+        return climber(
+            problem,
+            tol=tol,
+            max_iter=int(self.estimator.max_iter),
+            accelerator=self.estimator._accelerator(),
+            certifier=certifier,
+        )
+
+    def _record(self, kind: str, objective: float, status: str) -> None:
+        seed = len(self.search.records)
+        self.search.records.append(StartRecord(kind, seed, objective, status))
+
+    # -- the end -----------------------------------------------------------------------------------
+    def finish(self) -> None:
+        """Certify the best solution, on all rows."""
+        if self.search.best is None or self.search.best.status == "decreased":
+            return
+        began = time.perf_counter()
+        problem = self.training.problem
+        climb = self._climber(problem, self.estimator.tol, self.rng)
+        if problem is self.problem:
+            best = self.search.best
+            self.search.best = climb(best.point, best.history.reopen())
+        else:
+            share = len(self.source.block.x) / max(len(self.training.rows.x), 1)
+            problem.n_expect += int(self.problem.n_expect * share)
+            self.search = _continue(problem, climb, self.search, self.is_spike)
+        self.search.settle()
+        self.search.records = [
+            replace(record, agrees=abs(record.objective - self.best) < SAME)
+            for record in self.search.records
+        ]
+        self.seconds += time.perf_counter() - began
+
+    def publish(self) -> None:
+        """Give the estimator its fitted attributes, or keep the reason why it has none."""
+        if self.error is not None:
+            return
+        if self.search.best is None and not self.search.reasons:
+            self.error = ExpmaxError("interrupted before a solution was found.")
+            return
+        try:
+            self.estimator._keep(self.training.problem, self.training.problem.model, self.search)
+            self.estimator._training = self.training
+        except ExpmaxError as error:
+            self.error = error
+
+
+def make_cells(
+    estimators: list[Mixture],
+    families: list[int],
+    X: Any,
+    weight: Any,
+    seed: np.random.SeedSequence,
+    effort: float,
+) -> list[Cell | ExpmaxError]:
+    """A cell for every estimator, or the error that says why the data do not suit it."""
+    seeds = seed.spawn(len(estimators) + 1)
+    most = max(int(estimator.n_components or 1) for estimator in estimators)
+    cells: list[Cell | ExpmaxError] = []
+    pick: NDArray[np.intp] | None = None
+    known: list[Block] = []
+    for estimator, family, own in zip(estimators, families, seeds[1:], strict=True):
+        try:
+            estimator._check_parameters()
+            x, w, label = estimator._read_training(X, weight, None)
+            model = estimator._build(x, w)
+        except ExpmaxError as error:
+            cells.append(error)
+            continue
+        if fused.pays(len(x) * len(estimators), x.shape[1], most):
+            model = replace(model, compiled=True)
+        training = estimator._training_data(model, x, w, label)
+        if pick is None:
+            pick = _few(len(training.rows.x), most, seeds[0])
+        problem = _on_few_rows(training, pick)
+        block = problem.blocks[0]
+        cell = Cell(
+            family, estimator, training, problem, MixtureStarts(model, block), np.random.default_rng(own)
+        )
+        cell.rows = next((i for i, one in enumerate(known) if _same(one, block)), len(known))
+        if cell.rows == len(known):
+            known.append(block)
+        cell.budget = int(effort * max(model.n_components, 2) / 5)
+        cells.append(cell)
+    return cells
+
+
+def _few(n_rows: int, most: int, seed: np.random.SeedSequence) -> NDArray[np.intp]:
+    """Rows on which starts compete: all, or where they are many a sample, the same for every K."""
+    if n_rows <= LARGE * most:
+        return np.arange(n_rows)
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n_rows, SUBSAMPLE * most, replace=False))
+
+
+def _on_few_rows(training: Training, pick: NDArray[np.intp]) -> Problem:
+    problem, rows = training.problem, training.rows
+    if len(problem.blocks) == 1 and len(pick) == len(rows.x):
+        return problem
+    if len(pick) and pick[-1] >= len(rows.x):
+        pick = np.arange(len(rows.x))
+    weight = None if rows.weight is None else rows.weight[pick]
+    return Problem(
+        problem.model, [Block(np.ascontiguousarray(rows.x[pick]), weight, None, {})], Serial()
+    )
+
+
+def _same(one: Block, other: Block) -> bool:
+    """Whether two blocks hold the same rows."""
+    if one.x.shape != other.x.shape or not np.array_equal(one.x, other.x, equal_nan=True):
+        return False
+    if one.weight is None or other.weight is None:
+        return one.weight is other.weight
+    return np.array_equal(one.weight, other.weight)
