@@ -194,12 +194,16 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         rows = training.rows
         with single_threaded_blas():
             result = self._search(training.problem, rows.x, rows.weight, rows.label)
-        self._keep(training.problem, model, result)
+        self._conclude(training, result)
+        return self
+
+    def _conclude(self, training: Training, result: Search) -> None:
+        """Keep what a search found, and the data where they are small."""
+        self._keep(training.problem, training.problem.model, result)
         self._training: Training | None = training
-        if rows.x.nbytes > KEPT_BYTES:
+        if training.rows.x.nbytes > KEPT_BYTES:
             self._hardness()
             self._training = None
-        return self
 
     def _training_data(
         self,

@@ -46,6 +46,11 @@ class MixtureStarts:
             for bent in (np.log(points + 0.01 * _spread(points)), np.sqrt(points)):
                 self._views.append((bent - bent.mean(axis=0)) / _spread(bent))
 
+    @property
+    def points(self) -> Array:
+        """Rows as standardised points, shape (n, q)."""
+        return self._views[0]
+
     def _points(self) -> Array:
         """Rows as points, column means in place of missing cells, constant columns left out."""
         x = np.asarray(self.block.x, float)

@@ -39,7 +39,7 @@ class NormalInverseGamma(Conjugate):
     Parameters
     ----------
     family : Gaussian with variances, or LogNormal
-    mean, mean_precision : ndarray, shape (K, d)
+    location, mean_precision : ndarray, shape (K, d)
         m and κ.
     degrees_of_freedom, scale : ndarray, shape (K, d)
         ν and s; a first axis of 1 where components share, a second of 1 where columns do.
@@ -51,7 +51,7 @@ class NormalInverseGamma(Conjugate):
     """
 
     family: Family
-    mean_: Array
+    location: Array
     mean_precision: Array
     degrees_of_freedom: Array
     scale: Array
@@ -70,15 +70,15 @@ class NormalInverseGamma(Conjugate):
 
     @property
     def n_components(self) -> int:
-        return len(self.mean_)
+        return len(self.location)
 
     @property
     def _means(self) -> float:
         """Means that share one variance."""
-        return self.mean_.size / self.scale.size
+        return self.location.size / self.scale.size
 
     def _each(self, values: Array) -> Array:
-        return np.broadcast_to(values, self.mean_.shape)
+        return np.broadcast_to(values, self.location.shape)
 
     def _sum(self, by_cell: Array, by_variance: Array) -> Array:
         """Sum to one number a component, or to one where components share."""
@@ -98,35 +98,35 @@ class NormalInverseGamma(Conjugate):
 
     # -- natural coordinates: (κ(m − c), κ, ν, s + κ(m − c)²) about c ------------------------------
     def reference(self) -> Any:
-        return self.mean_
+        return self.location
 
     def _stack(self, *parts: Array) -> Array:
         rows = len(self.scale)
         return np.hstack([part.reshape(rows, -1) for part in parts])
 
     def natural(self, about: Any = None) -> Array:
-        shift = self.mean_ - (0.0 if about is None else about)
+        shift = self.location - (0.0 if about is None else about)
         square = _pool(self.mean_precision * shift**2, self.scale.shape)
         linear = self.mean_precision * shift
         parts = linear, self.mean_precision, self.degrees_of_freedom, self.scale + square
         return self._stack(*parts)
 
     def with_natural(self, natural: Array, about: Any = None) -> Self:
-        cells, pooled = self.mean_.size // len(natural), self.scale.size // len(natural)
+        cells, pooled = self.location.size // len(natural), self.scale.size // len(natural)
         cuts = np.cumsum([cells, cells, pooled])
         linear, precision, degrees, second = np.hsplit(natural, cuts)
-        linear, precision = linear.reshape(self.mean_.shape), precision.reshape(self.mean_.shape)
+        linear, precision = linear.reshape(self.location.shape), precision.reshape(self.location.shape)
         degrees, second = degrees.reshape(self.scale.shape), second.reshape(self.scale.shape)
         shift = linear / precision
         scale = second - _pool(linear * shift, self.scale.shape)
         mean = shift + (0.0 if about is None else about)
         return replace(
-            self, mean_=mean, mean_precision=precision, degrees_of_freedom=degrees, scale=scale
+            self, location=mean, mean_precision=precision, degrees_of_freedom=degrees, scale=scale
         )
 
     def expected_statistics(self, about: Any = None) -> Array:
         """E of (μ/σ², −½ μ²/σ², −½ log σ², −½/σ²), μ about c."""
-        shift = self.mean_ - (0.0 if about is None else about)
+        shift = self.location - (0.0 if about is None else about)
         precision = self.degrees_of_freedom / self.scale
         each = self._each(precision)
         square = -0.5 * (1.0 / self.mean_precision + each * shift**2)
@@ -147,11 +147,11 @@ class NormalInverseGamma(Conjugate):
         mean, scatter = _centred(sums)
         n, pooled = sums.counts, self.scale.shape
         precision = self.mean_precision + n
-        shift = np.where(n > 0, mean - self.mean_, 0.0)
+        shift = np.where(n > 0, mean - self.location, 0.0)
         square = scatter + self.mean_precision * n / precision * shift**2
         return replace(
             self,
-            mean_=self.mean_ + n / precision * shift,
+            location=self.location + n / precision * shift,
             mean_precision=precision,
             degrees_of_freedom=self.degrees_of_freedom + _pool(n, pooled),
             scale=self.scale + _pool(square, pooled),
@@ -172,7 +172,7 @@ class NormalInverseGamma(Conjugate):
         mean, variance = self._cells(parameters)
         shared = variance[: len(self.scale), : self.scale.shape[1]]
         spread = variance / self.mean_precision
-        normal = -0.5 * (LOG_2PI + np.log(spread) + (mean - self.mean_) ** 2 / spread)
+        normal = -0.5 * (LOG_2PI + np.log(spread) + (mean - self.location) ** 2 / spread)
         half, s = 0.5 * self.degrees_of_freedom, 0.5 * self.scale
         inverse_gamma = half * np.log(s) - gammaln(half) - (half + 1) * np.log(shared) - s / shared
         return self._sum(normal, inverse_gamma)
@@ -182,7 +182,7 @@ class NormalInverseGamma(Conjugate):
         nu = self.degrees_of_freedom
         with np.errstate(divide="ignore"):
             variance = np.where(nu > 2, self.scale / np.maximum(nu - 2, 0.0), np.inf)
-        return self._usual(self.mean_, np.array(self._each(variance)))
+        return self._usual(self.location, np.array(self._each(variance)))
 
     def mode(self, coordinates: Coordinates = "natural") -> dict[str, Any]:
         """σ² = s/(ν − g − 2) in natural coordinates, s/(ν + g + 2) in (μ, σ²); g means share σ²."""
@@ -190,23 +190,23 @@ class NormalInverseGamma(Conjugate):
         count = self.degrees_of_freedom + (-g if coordinates == "natural" else g)
         with np.errstate(divide="ignore"):
             variance = np.where(count > 0, self.scale / np.maximum(count, 0.0), np.inf)
-        return self._usual(self.mean_, np.array(self._each(variance)))
+        return self._usual(self.location, np.array(self._each(variance)))
 
     def sample(self, component: int, n: int, rng: np.random.Generator) -> dict[str, Any]:
         row = component if len(self.scale) > 1 else 0
         gamma = rng.gamma(0.5 * self.degrees_of_freedom[row], 1.0, (n, self.scale.shape[1]))
         variance = np.broadcast_to(
-            0.5 * self.scale[row] / gamma, (n, self.mean_.shape[1])
+            0.5 * self.scale[row] / gamma, (n, self.location.shape[1])
         )
         noise = rng.standard_normal(variance.shape)
-        mean = self.mean_[component] + noise * np.sqrt(variance / self.mean_precision[component])
+        mean = self.location[component] + noise * np.sqrt(variance / self.mean_precision[component])
         return self._usual(mean, np.array(variance))
 
     def kl_divergence(self, other: Self) -> Array:
         """Of the means given the variances, and of the variances; nothing large cancels."""
         precision = self.degrees_of_freedom / self.scale
         ratio = other.mean_precision / self.mean_precision
-        shift = other.mean_precision * self._each(precision) * (self.mean_ - other.mean_) ** 2
+        shift = other.mean_precision * self._each(precision) * (self.location - other.location) ** 2
         means = 0.5 * (ratio - 1.0 - np.log(ratio) + shift)
         a, b = 0.5 * self.degrees_of_freedom, 0.5 * other.degrees_of_freedom
         variances = (a - b) * digamma(a) - gammaln(a) + gammaln(b)
@@ -230,7 +230,7 @@ class NormalInverseGamma(Conjugate):
         for k in range(self.n_components):
             row = k if len(self.scale) > 1 else 0
             nu, s = self.degrees_of_freedom[row], self.scale[row]
-            square = np.where(present, (y - self.mean_[k]) ** 2 / spread[k], 0.0)
+            square = np.where(present, (y - self.location[k]) ** 2 / spread[k], 0.0)
             cells = present.astype(float)
             constant = -0.5 * cells @ np.log(np.pi * spread[k] * s)
             if len(s) < y.shape[1]:  # columns that share a variance
@@ -257,7 +257,7 @@ class NormalInverseGamma(Conjugate):
     def expected_log_density(self, x: Array, memo: Any = None) -> Array:
         y, log_slope = self._rows(x)
         variance = np.array(self._each(self.scale / self.degrees_of_freedom))
-        out = _diagonal_log_density(self.mean_, variance, y)
+        out = _diagonal_log_density(self.location, variance, y)
         half = self._each(0.5 * self.degrees_of_freedom)
         each = 0.5 * (digamma(half) - np.log(half)) - 0.5 / self.mean_precision
         return out + (~np.isnan(y)).astype(float) @ each.T + log_slope
@@ -266,7 +266,7 @@ class NormalInverseGamma(Conjugate):
         log_base = 0.0
         if isinstance(self.family, LogNormal):
             log_base = statistics.log_base + 0.5 * LOG_2PI * float(statistics.counts.sum())
-        sums = _moments(self.family, statistics).about(self.mean_)
+        sums = _moments(self.family, statistics).about(self.location)
         n = sums.counts
         precision = self._each(self.degrees_of_freedom / self.scale)
         terms = n * (self._each(self._mean_log()) - LOG_2PI - 1.0 / self.mean_precision)
@@ -285,7 +285,7 @@ class NormalInverseWishart(Conjugate):
     Parameters
     ----------
     family : Gaussian with matrices
-    mean : ndarray, shape (K, d)
+    location : ndarray, shape (K, d)
         m.
     mean_precision : ndarray, shape (K,)
         κ.
@@ -299,7 +299,7 @@ class NormalInverseWishart(Conjugate):
     """
 
     family: Family
-    mean_: Array
+    location: Array
     mean_precision: Array
     degrees_of_freedom: Array
     scale: Array
@@ -318,15 +318,15 @@ class NormalInverseWishart(Conjugate):
 
     @property
     def n_components(self) -> int:
-        return len(self.mean_)
+        return len(self.location)
 
     @property
     def _d(self) -> int:
-        return self.mean_.shape[1]
+        return self.location.shape[1]
 
     @property
     def _means(self) -> float:
-        return len(self.mean_) / len(self.scale)
+        return len(self.location) / len(self.scale)
 
     def _sum(self, by_component: Array, by_matrix: Array) -> Array:
         if len(self.scale) == self.n_components:
@@ -355,10 +355,10 @@ class NormalInverseWishart(Conjugate):
 
     # -- natural coordinates: (κ(m − c), κ, ν, S + κ(m − c)(m − c)ᵀ) about c -----------------------
     def reference(self) -> Any:
-        return self.mean_
+        return self.location
 
     def natural(self, about: Any = None) -> Array:
-        shift = self.mean_ - (0.0 if about is None else about)
+        shift = self.location - (0.0 if about is None else about)
         linear = self.mean_precision[:, None] * shift
         square = _outer(linear, shift)
         square = square if len(self.scale) > 1 or self._means == 1 else square.sum(axis=0)[None]
@@ -384,7 +384,7 @@ class NormalInverseWishart(Conjugate):
         mean = shift + (0.0 if about is None else about)
         return replace(
             self,
-            mean_=mean,
+            location=mean,
             mean_precision=precision,
             degrees_of_freedom=degrees[:, 0],
             scale=scale,
@@ -392,7 +392,7 @@ class NormalInverseWishart(Conjugate):
 
     def expected_statistics(self, about: Any = None) -> Array:
         """E of (Σ⁻¹μ, −½ μᵀΣ⁻¹μ, −½ log|Σ|, −½ Σ⁻¹), μ about c, off-diagonal entries twice."""
-        shift = self.mean_ - (0.0 if about is None else about)
+        shift = self.location - (0.0 if about is None else about)
         precision = self._precision()
         linear = np.einsum("kij,kj->ki", self._each(precision), shift)
         square = -0.5 * (self._d / self.mean_precision + (linear * shift).sum(axis=1))
@@ -429,13 +429,13 @@ class NormalInverseWishart(Conjugate):
         mean, scatter = _centred(sums)
         n = sums.counts
         precision = self.mean_precision + n
-        shift = np.where(n[:, None] > 0, mean - self.mean_, 0.0)
+        shift = np.where(n[:, None] > 0, mean - self.location, 0.0)
         weight = self.mean_precision * n / precision
         matrices = scatter + weight[:, None, None] * _outer(shift, shift)
         shared = len(self.scale) == 1
         return replace(
             self,
-            mean_=self.mean_ + (n / precision)[:, None] * shift,
+            location=self.location + (n / precision)[:, None] * shift,
             mean_precision=precision,
             degrees_of_freedom=self.degrees_of_freedom + (n.sum() if shared else n),
             scale=self.scale + (matrices.sum(axis=0) if shared else matrices),
@@ -443,7 +443,7 @@ class NormalInverseWishart(Conjugate):
 
     # -- the distribution of θ ---------------------------------------------------------------------
     def log_density(self, parameters: Parameters) -> Array:
-        shift = parameters["mean"] - self.mean_
+        shift = parameters["mean"] - self.location
         covariance = parameters["covariance"]
         factor = np.linalg.cholesky(covariance)
         whitened = np.linalg.solve(factor, shift[:, :, None])[:, :, 0]
@@ -458,14 +458,14 @@ class NormalInverseWishart(Conjugate):
         return self._sum(normal, wishart)
 
     def _usual(self, covariance: Array) -> dict[str, Any]:
-        return with_precision(self.mean_, np.array(self._each(covariance)))
+        return with_precision(self.location, np.array(self._each(covariance)))
 
     def _scaled(self, count: Array) -> dict[str, Any]:
         """S/count, infinite on the diagonal where the count is not positive."""
         if (count > 0).all():
             return self._usual(self.scale / count[:, None, None])
         covariance = np.where((count > 0)[:, None, None], self.scale, np.inf)
-        return {"mean": self.mean_, "covariance": np.array(self._each(covariance))}
+        return {"mean": self.location, "covariance": np.array(self._each(covariance))}
 
     def mean(self) -> dict[str, Any]:
         """m, and E[Σ] = S/(ν − d − 1)."""
@@ -491,7 +491,7 @@ class NormalInverseWishart(Conjugate):
 
     def sample(self, component: int, n: int, rng: np.random.Generator) -> dict[str, Any]:
         roots = self._roots(component, n, rng)
-        centre = self.mean_[component]
+        centre = self.location[component]
         spread = np.sqrt(self.mean_precision[component])
         mean = self._around(roots * spread, centre, rng)
         inverse = np.linalg.inv(roots)
@@ -500,7 +500,7 @@ class NormalInverseWishart(Conjugate):
     def kl_divergence(self, other: Self) -> Array:
         """Of the means given Σ, and of Σ; nothing large cancels."""
         d, precision = self._d, self._precision()
-        shift = self.mean_ - other.mean_
+        shift = self.location - other.location
         square = np.einsum("ki,kij,kj->k", shift, self._each(precision), shift)
         ratio = other.mean_precision / self.mean_precision
         means = 0.5 * (d * (ratio - 1.0 - np.log(ratio)) + other.mean_precision * square)
@@ -519,8 +519,8 @@ class NormalInverseWishart(Conjugate):
         d = self._d
         nu = np.broadcast_to(self.degrees_of_freedom - d + 1.0, (self.n_components,))
         spread = (self.mean_precision + 1.0) / (self.mean_precision * nu)
-        factor = with_precision(self.mean_, self._each(self.scale) * spread[:, None, None])
-        normal = _full_log_density(self.mean_, factor["precision_cholesky"], np.asarray(x, float))
+        factor = with_precision(self.location, self._each(self.scale) * spread[:, None, None])
+        normal = _full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
         log_det = np.log(
             np.diagonal(factor["precision_cholesky"], axis1=1, axis2=2)
         ).sum(axis=1)
@@ -531,7 +531,7 @@ class NormalInverseWishart(Conjugate):
     def sample_predictive(self, component: int, n: int, rng: np.random.Generator) -> Array:
         roots = self._roots(component, n, rng)
         spread = np.sqrt(self.mean_precision[component])
-        mean = self._around(roots * spread, self.mean_[component], rng)
+        mean = self._around(roots * spread, self.location[component], rng)
         return self._around(roots, mean, rng)
 
     def log_marginal_likelihood(self, data: Any) -> Array:
@@ -542,14 +542,14 @@ class NormalInverseWishart(Conjugate):
 
     def expected_log_density(self, x: Array, memo: Any = None) -> Array:
         d, nu = self._d, self.degrees_of_freedom
-        factor = with_precision(self.mean_, self._each(self.scale / nu[:, None, None]))
-        out = _full_log_density(self.mean_, factor["precision_cholesky"], np.asarray(x, float))
+        factor = with_precision(self.location, self._each(self.scale / nu[:, None, None]))
+        out = _full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
         half = 0.5 * (nu[:, None] - np.arange(d))
         each = 0.5 * (digamma(half).sum(axis=1) - d * np.log(0.5 * nu))
         return out + each - 0.5 * d / self.mean_precision
 
     def expected_log_likelihood(self, statistics: Any) -> float:
-        sums = statistics.about(self.mean_)
+        sums = statistics.about(self.location)
         each = self._mean_log_det() - self._d * LOG_2PI - self._d / self.mean_precision
         spread = (self._precision() * sums.second).sum()
         return 0.5 * float(sums.counts @ each - spread)

@@ -12,10 +12,15 @@ from numpy.typing import ArrayLike
 from expmax.contract import Parameters
 from expmax.errors import parameter_error
 from expmax.families.base import Family
-from expmax.families.gaussian import with_precision
+from expmax.families.gaussian import Gaussian, with_precision
+from expmax.families.log_normal import LogNormal
+from expmax.families.product import Product, ProductStatistics, _label
 from expmax.statistics import Additive
 
-__all__ = ["ConjugatePrior", "as_prior"]
+__all__ = ["ConjugatePrior", "WeakPrior", "as_prior", "spread"]
+
+WEAK_ROWS = 1.0  # imaginary rows of the weak prior, shared among the components
+WEAK_MEAN = 0.01  # imaginary rows behind each mean of a Gaussian (Fraley & Raftery's κ)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,72 @@ class ConjugatePrior:
         return family.pseudo_statistics(count, spread(given, marginal, n_components))
 
 
+@dataclass(frozen=True)
+class WeakPrior:
+    """The prior called "weak": the data's own scale, and next to no weight.
+
+    Free of scale: rescaled data give the rescaled fit. Of K components each gets
+
+    - Gaussian of d columns (LogNormal: of log x, d = 1): κ = 0.01 imaginary rows at the mean of all rows,
+      with covariance V/(κ K^(2/d)), V that of all rows (its diagonal, where components are axis-parallel).
+      As a distribution: normal-inverse-Wishart with κ = 0.01, ν = d + 2.01, scale V/K^(2/d), which is the
+      prior of Fraley & Raftery but for ν (d + 2 there) and for the coordinates of the mode: natural ones
+      here, so that a component's covariance is (W_k + V/K^(2/d) + …)/(n_k + κ), where mclust divides by
+      n_k + 2d + 4. Covariances shared by the components get 1/K of the scale from each.
+    - every other family: 1/K of an imaginary row distributed as all rows, as in Latent GOLD: one row in
+      all, whatever the K. A probability that is 0 in all rows stays 0.
+
+    The mixing weights get none (concentration 1).
+
+    References
+    ----------
+    Fraley & Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering,
+    J. Classif. 24(2), 155-181. Vermunt & Magidson (2016), Technical Guide for Latent GOLD 5.1, §7.3. Kass &
+    Wasserman (1995), J. Am. Statist. Assoc. 90, 928-934: one row's worth of information.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from expmax import Gaussian, Mixture
+    >>> x = np.array([[0.0], [0.0], [0.0], [1.0], [2.0], [3.0]])  # three equal rows: no maximum without
+    >>> Mixture(Gaussian(), 2, prior="weak", random_state=0).fit(x).params_["mean"].ravel().round(1)
+    array([0., 2.])
+    """
+
+    concentration: float = 1.0
+    count: float = WEAK_ROWS
+
+    @property
+    def parameters(self) -> None:
+        """None: the imaginary rows are distributed as the data."""
+        return None
+
+    def statistics(self, family: Family, marginal: Parameters, n_components: int) -> Additive:
+        """The pseudo-statistics of one group of components."""
+        if isinstance(family, Product):
+            pairs = zip(family.keys, family.families, strict=True)
+            return ProductStatistics(
+                tuple(
+                    self.statistics(factor, marginal[_label(key)], n_components)
+                    for key, factor in pairs
+                )
+            )
+        rows = self.count
+        if isinstance(family, Gaussian):
+            n_columns = marginal["mean"].shape[1]
+            shared = n_components if family.shares_parameters else 1
+            scale = rows / (WEAK_MEAN * shared * n_components ** (2.0 / n_columns))
+            given = {"mean": marginal["mean"], "covariance": scale * marginal["covariance"]}
+            count = WEAK_MEAN
+        elif isinstance(family, LogNormal):
+            deviation = marginal["sigma"] * np.sqrt(rows / WEAK_MEAN) / n_components
+            given, count = {"mu": marginal["mu"], "sigma": deviation}, WEAK_MEAN
+        else:
+            given, count = dict(marginal), rows / n_components
+        counts = np.full(n_components, count)
+        return family.pseudo_statistics(counts, spread(given, marginal, n_components))
+
+
 def spread(given: Parameters, like: Parameters, n_components: int) -> dict[str, Any]:
     """Parameters of one component, or of K, as K components shaped like a fitted one."""
     missing = set(like) - set(given) - {"precision_cholesky"}
@@ -85,10 +156,14 @@ def spread(given: Parameters, like: Parameters, n_components: int) -> dict[str, 
     return out
 
 
-def as_prior(prior: ConjugatePrior | float | None) -> ConjugatePrior | None:
-    """A prior, from a prior or a number of imaginary rows."""
-    if prior is None or isinstance(prior, ConjugatePrior):
+def as_prior(prior: ConjugatePrior | WeakPrior | float | str | None) -> Any:
+    """A prior, from a prior, a number of imaginary rows, or the name "weak"."""
+    if prior is None or isinstance(prior, ConjugatePrior | WeakPrior):
         return prior
+    if isinstance(prior, str) and prior == "weak":
+        return WeakPrior()
     if isinstance(prior, int | float) and not isinstance(prior, bool):
         return ConjugatePrior(float(prior))
-    raise parameter_error("prior", "a ConjugatePrior, a number of imaginary rows, or None", prior)
+    raise parameter_error(
+        "prior", 'a ConjugatePrior, a number of imaginary rows, "weak", or None', prior
+    )

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from expmax.compute.reduce import Serial
 from expmax.contract import Block, Start
-from expmax.engine.loop import Run
+from expmax.engine.loop import Run, ascend
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import SAME, Search, StartRecord, climber, short_run
-from expmax.errors import DegenerateComponentError, ExpmaxError
+from expmax.errors import ExpmaxError
 from expmax.estimators.mixture import (
     LARGE,
     SUBSAMPLE,
@@ -59,10 +59,12 @@ class Cell:
     rng: np.random.Generator
     rows: int = 0  # cells of one number see the same rows
     budget: int = 0  # E-steps
-    error: Exception | None = None
+    error: ExpmaxError | None = None
     search: Search = field(default_factory=Search)
     solution: Solution | None = None  # of the last time that all cells were looked at
     used: set[Any] = field(default_factory=set)  # what neighbours gave before
+    started: bool = False
+    spiked: bool = False  # whether the best solution rests on too few rows to be believed
     seconds: float = 0.0
     _ends: list[NDArray[np.intp]] = field(default_factory=list)  # partitions climbed from or to
     _climb: Callable[..., Run] | None = None
@@ -99,7 +101,9 @@ class Cell:
     # -- learning from others ----------------------------------------------------------------------
     def look(self) -> None:
         """Let the neighbours see the best solution so far."""
-        if self.search.best is None or (self.solution and self.solution.objective >= self.best):
+        if self.search.best is None:
+            return
+        if self.solution is not None and self.solution.objective == self.best:
             return
         r = self._responsibilities(self.search.best.point)
         self.solution = Solution(self.best, r, r.argmax(axis=1))
@@ -148,10 +152,10 @@ class Cell:
         began = time.perf_counter()
         try:
             trials = self._compare(self._glance(starts), keep)
-            for _, record, origin, end in trials[:keep]:
-                if self.exhausted or end.objective < self.best - near:
+            for spike, _, record, origin, end in trials[:keep]:
+                if self.exhausted or end.objective < self._floor(spike) - near:
                     break
-                self._climb_from(record, origin, end)
+                self._climb_from(record, origin, end, self._floor(spike))
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -171,9 +175,16 @@ class Cell:
                 break
         return sorted(trials, key=lambda trial: trial[:2])
 
+    def _floor(self, spike: bool) -> float:
+        """What is to be passed, nats: a solution that is no spike passes every spike."""
+        if self.spiked and not spike:
+            return -np.inf
+        return np.inf if spike and not self.spiked and self.search.best is not None else self.best
+
     def _compare(
         self, trials: list[tuple[float, int, Point, Point]], keep: int
-    ) -> list[tuple[float, int, Point, Point]]:
+    ) -> list[tuple[bool, float, int, Point, Point]]:
+        """The better half after some more steps, spikes last."""
         longer = []
         for _, record, origin, end in trials[: max(keep + 1, -(-len(trials) // 2))]:
             if self.exhausted:
@@ -184,20 +195,18 @@ class Cell:
                 continue
             old = self.search.records[record]
             self.search.records[record] = replace(old, objective=trial.end.objective)
-            if self.is_spike(trial.end):
-                self.search.reasons.append("a component rests on fewer rows than it has parameters")
-            else:
-                longer.append((-trial.end.objective, record, origin, trial.end))
-        return sorted(longer, key=lambda trial: trial[:2])
+            spike = self.is_spike(trial.end)
+            longer.append((spike, -trial.end.objective, record, origin, trial.end))
+        return sorted(longer, key=lambda trial: trial[:3])
 
-    def _climb_from(self, record: int, origin: Point, end: Point) -> None:
+    def _climb_from(self, record: int, origin: Point, end: Point, floor: float) -> None:
         """Climb to the top, unless the way leads to one where we have been."""
         part = self._responsibilities(end).argmax(axis=1)
-        if end.objective <= self.best and any(
+        if end.objective <= floor and any(
             agreement(part, other, self.weight) >= ALIKE for other in self._ends
         ):
             return
-        run = self._explore(origin)
+        run = self._explore(origin, floor)
         old = self.search.records[record]
         self.search.records[record] = replace(
             old, objective=run.point.objective, status=run.status
@@ -209,19 +218,20 @@ class Cell:
         if run.degeneracies:
             found = run.degeneracies[0]
             self.search.reasons.append(f"component {found.component} collapsed: {found.reason}")
-        if run.status == "degenerate" or not run.point.finite or self.is_spike(run.point):
+        if run.status == "degenerate" or not run.point.finite:
             return
         self._ends.append(self._responsibilities(run.point).argmax(axis=1))
-        if run.point.objective > self.best + 1e-6:
-            self.search.best, self.search.best_record = run, record
+        spike = self.is_spike(run.point)
+        if run.point.objective > self._floor(spike) + 1e-6:
+            self.search.best, self.search.best_record, self.spiked = run, record, spike
             self.search.tops.insert(0, run)
         if run.status == "interrupted":
             raise KeyboardInterrupt
 
-    def _explore(self, point: Point) -> Run:
+    def _explore(self, point: Point, floor: float) -> Run:
         if self._climb is None:
             self._climb = self._climber(self.problem, max(EXPLORE, self.estimator.tol))
-        return self._climb(point, floor=self.best + SAME)
+        return self._climb(point, floor=floor + SAME)
 
     def _climber(
         self, problem: Problem, tol: float, certifier: np.random.Generator | None = None
@@ -260,16 +270,19 @@ class Cell:
         ]
         self.seconds += time.perf_counter() - began
 
+    def settle_for(self) -> None:
+        """Keep the best so far, labelled as such."""
+        best = self.search.best
+        assert best is not None
+        if self.training.problem is not self.problem:
+            point = self.training.problem.at(best.point.params)
+            self.search.best = best = ascend(self.training.problem, point, tol=0.0, max_iter=0)
+        best.status = "interrupted"
+
     def publish(self) -> None:
         """Give the estimator its fitted attributes, or keep the reason why it has none."""
-        if self.error is not None:
-            return
-        if self.search.best is None and not self.search.reasons:
-            self.error = ExpmaxError("interrupted before a solution was found.")
-            return
         try:
-            self.estimator._keep(self.training.problem, self.training.problem.model, self.search)
-            self.estimator._training = self.training
+            self.estimator._conclude(self.training, self.search)
         except ExpmaxError as error:
             self.error = error
 

@@ -30,6 +30,7 @@ OWN_NEAR = 5.0  # nats below the best within which they are followed up
 MERGES = 2  # pairs of components tried as one
 SWAPS = 3
 COMPANY = 4  # families from which on a cell has enough neighbours
+Report = Callable[[str, list[Cell]], None]
 Workers = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
@@ -50,7 +51,7 @@ class _Grid:
 
     cells: list[Cell]
     work: Workers
-    report: Callable[[str, int], None]
+    report: Report
     hints: dict[tuple[int, int], MixtureParameters] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,9 +65,9 @@ class _Grid:
     def each(self, k: int, task: Callable[[Cell], None], stage: str) -> None:
         """Run a task on the cells of a row, then let them see each other's solutions."""
         row = self.row(k)
+        self.report(stage, row)
         self.work(task, row)
         self.work(Cell.look, row)
-        self.report(stage, len(row))
 
     def beside(self, cell: Cell, step: int) -> Cell | None:
         """The same family with `step` more components, if it saw the same rows."""
@@ -78,7 +79,7 @@ def sweep(
     cells: list[Cell],
     work: Workers,
     *,
-    report: Callable[[str, int], None] = lambda stage, n: None,
+    report: Report = lambda stage, row: None,
     tired: Callable[[list[Cell]], bool] | None = None,
     hints: dict[tuple[int, int], MixtureParameters] | None = None,
 ) -> set[int]:
@@ -89,7 +90,7 @@ def sweep(
     work : callable
         Applies a function to every item of a list; the result does not depend on the order.
     report : callable, optional
-        Called with the name of a stage and the number of cells that it has done.
+        Called before each stage with its name and the cells that it works on.
     tired : callable, optional
         Whether a family, given its cells in order of K, needs no more components.
     hints : mapping, optional
@@ -104,8 +105,7 @@ def sweep(
             for family in {cell.family for cell in grid.row(k)}:
                 if tired([c for c in grid.cells if c.family == family and c.k <= k]):
                     stopped.add(family)
-    grid.cells = [c for c in grid.cells if c.solution is not None or c.search.reasons]
-    grid.__post_init__()
+    grid = _Grid([cell for cell in cells if cell.started], work, report)
     for k in reversed(grid.numbers):
         _down(grid, k)
     for k in grid.numbers:
@@ -118,6 +118,7 @@ def _first(grid: _Grid, k: int) -> None:
     """Own starts, splits of the solution with one component less, partitions of the others."""
 
     def start(cell: Cell) -> None:
+        cell.started = True
         hint = grid.hints.get((cell.family, k))
         if k == 1:
             _one_component(cell)
@@ -168,8 +169,8 @@ def _exchange(grid: _Grid, k: int, stage: str) -> None:
 
 
 def _finish(grid: _Grid) -> None:
+    grid.report("certify", grid.cells)
     grid.work(Cell.finish, grid.cells)
-    grid.report("certify", len(grid.cells))
 
 
 # -- starts ----------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _splits(
 ) -> Iterator[Begin]:
     if below is None or below.solution is None or not _new(cell, below, "split", rng is None):
         return
-    points = cell.source._views[0]
+    points = cell.source.points
     yield from cell.from_responsibilities(
         f"split of K = {below.k}", splits(below.solution.r, points, rng)
     )
