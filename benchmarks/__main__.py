@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [small]`."""
+"""Run the benchmarks: `python -m benchmarks [small]`; the others are modules of their own (README.md)."""
 
 import sys
 

@@ -38,7 +38,9 @@ class Case:
 
     @property
     def label(self) -> str:
-        return f"{self.rows:.0e}×{self.columns}×{self.components} {self.covariance}".replace("+0", "")
+        return f"{self.rows:.0e}×{self.columns}×{self.components} {self.covariance}".replace(
+            "+0", ""
+        )
 
 
 CASES = (
@@ -74,9 +76,7 @@ def start(case: Case, means: np.ndarray) -> dict[str, np.ndarray]:
 
 def ours(case: Case, x: np.ndarray, means: np.ndarray, n_iter: int, n_jobs: int = 1, **more):
     options = {"tol": 0.0, "accelerate": None, "n_jobs": n_jobs} | more
-    model = em.GaussianMixture(
-        case.components, max_iter=n_iter, **options, **start(case, means)
-    )
+    model = em.GaussianMixture(case.components, max_iter=n_iter, **options, **start(case, means))
     return timed(model, x)
 
 
@@ -185,7 +185,9 @@ def main(arguments: list[str]) -> None:
             print(to_value(case), flush=True)
         print("\nRise of resident memory during a fit, MB")
         for case in cases:
-            print(f"{case.label:18} sklearn {memory(case, 'peer'):7.0f}   expmax {memory(case, 'ours'):6.0f}")
+            print(
+                f"{case.label:18} sklearn {memory(case, 'peer'):7.0f}   expmax {memory(case, 'ours'):6.0f}"
+            )
         print()
         print(poisson(10**6 if "small" in arguments else 10**7))
 

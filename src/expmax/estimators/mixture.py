@@ -884,7 +884,7 @@ def _stack(parts: Sequence[Parameters]) -> Parameters:
 def _spike_rule(model: MixtureModel, n_columns: int) -> Any:
     """Whether a component that could collapse rests on very few rows."""
     least = np.zeros(model.n_components)
-    for group in model.groups:
+    for group in model.groups if model.prior is None else ():  # a prior leaves nothing unbounded
         least[group.index] = group.family.smallest_count(n_columns)
 
     def is_spike(point: Point) -> bool:

@@ -120,7 +120,7 @@ def conjugate(family: Family, n_components: int = 1, **hyperparameters: Any) -> 
     }
     made = kind(family, **arrays)
     made.check()
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _shapes(family: Family, k: int, given: dict[str, Any]) -> list[tuple[int, ...]]:
@@ -174,7 +174,7 @@ def conjugate_of(family: Family, statistics: Any) -> Conjugate:
         return Independent(family, tuple(conjugate_of(*pair) for pair in pairs))  # type: ignore[arg-type]
     made = kind.of(family, rows)
     made.check()
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def weak_prior(family: Family, data: Parameters | Summary, n_components: int = 1) -> Conjugate:

@@ -116,7 +116,7 @@ class BetaProbability(MomentConjugate):
     def expected_natural(self) -> Array:
         if self._two_sided:
             return self.expected_statistics()
-        log_size = np.log(self.family.size) if isinstance(self.family, NegativeBinomial) else 0.0
+        log_size = np.log(_trials(self.family))
         return self.expected_statistics()[:, 1:] + log_size
 
     def expected_log_partition(self) -> Array:
@@ -125,9 +125,9 @@ class BetaProbability(MomentConjugate):
         return np.asarray(-_trials(self.family) * self.expected_statistics()[:, 0])
 
     def _constant(self, statistics: MomentStatistics) -> Array:
-        if not isinstance(self.family, NegativeBinomial):
+        if self._two_sided:
             return np.zeros(len(statistics.counts))
-        return np.asarray(np.log(self.family.size) * statistics.sums[:, 0])
+        return np.asarray(np.log(_trials(self.family)) * statistics.sums[:, 0])
 
     def _probability(self, parameters: Parameters) -> Array:
         if isinstance(self.family, NegativeBinomial):
@@ -137,19 +137,19 @@ class BetaProbability(MomentConjugate):
     def _usual(self, p: Array) -> dict[str, Array]:
         if not isinstance(self.family, NegativeBinomial):
             return {"probability": p}
-        size = np.full(len(p), float(self.family.size or 0.0))
+        size = np.full(len(p), _trials(self.family))
         with np.errstate(divide="ignore"):
             return {"mean": size * (1.0 - p) / p, "size": size}
 
     def log_density(self, parameters: Parameters) -> Array:
         p = self._probability(parameters)
-        terms = xlogy(self.a - 1.0, p) + xlog1py(self.b - 1.0, -p)
+        terms = np.asarray(xlogy(self.a - 1.0, p) + xlog1py(self.b - 1.0, -p), float)
         return np.asarray(_columns(terms).sum(axis=1) - self.log_normalizer())
 
     def mean(self) -> dict[str, Array]:
         """a/(a + b); of a negative binomial E[mean] = c b/(a − 1)."""
         if isinstance(self.family, NegativeBinomial):
-            size = np.full(len(self.a), float(self.family.size or 0.0))
+            size = np.full(len(self.a), _trials(self.family))
             with np.errstate(divide="ignore"):
                 mean = np.where(self.a > 1, size * self.b / np.maximum(self.a - 1.0, 0.0), np.inf)
             return {"mean": mean, "size": size}
@@ -301,7 +301,10 @@ class DirichletProbability(MomentConjugate):
 
 def _trials(family: Any) -> float:
     """Successes that one row waits for."""
-    return float(family.size) if isinstance(family, NegativeBinomial) else 1.0
+    if isinstance(family, NegativeBinomial):
+        assert family.size is not None
+        return float(family.size)
+    return 1.0
 
 
 def _shares(values: Array) -> Array:
