@@ -1,4 +1,7 @@
-"""E-steps and seconds to the same optimum: plain EM, SQUAREM, L-BFGS, scikit-learn: `python -m benchmarks.acceleration`."""
+"""E-steps and seconds to one optimum: plain EM, SQUAREM, L-BFGS, scikit-learn.
+
+python -m benchmarks.acceleration
+"""
 
 from __future__ import annotations
 

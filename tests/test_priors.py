@@ -89,9 +89,7 @@ CASES = [
     Case("Gaussian EEI", gaussian("EEI"), ROWS),
     Case(
         "LogNormal",
-        conjugate(
-            LogNormal(), location=0.3, mean_precision=0.7, degrees_of_freedom=6.0, scale=1.3
-        ),
+        conjugate(LogNormal(), location=0.3, mean_precision=0.7, degrees_of_freedom=6.0, scale=1.3),
         rng().lognormal(1, 0.5, (9, 1)),
     ),
     Case(
@@ -260,9 +258,7 @@ def test_mode_is_the_highest_density(case: Case) -> None:
                 step -= step.mean()
             near = unflatten(vector + step, top)
             if "covariance" in near and near["covariance"].ndim == 3:
-                near["covariance"] = 0.5 * (
-                    near["covariance"] + near["covariance"].swapaxes(1, 2)
-                )
+                near["covariance"] = 0.5 * (near["covariance"] + near["covariance"].swapaxes(1, 2))
             if case.name in ("Gaussian spherical",):
                 near["covariance"][:] = near["covariance"][:, :1]
             assert q.log_density(near)[0] <= best + 1e-12
@@ -502,7 +498,9 @@ def test_weak_prior_in_a_mixture(family: Any, x: Array, scale: float) -> None:
     ]
     gains = np.diff(fits[0].history_.objective)
     assert np.all(gains >= -1e-9)
-    assert len({round(fit.history_.objective[-1] - fit.history_.objective[0], 4) for fit in fits}) == 1
+    assert (
+        len({round(fit.history_.objective[-1] - fit.history_.objective[0], 4) for fit in fits}) == 1
+    )
     assert_allclose(fits[0].weights_, fits[-1].weights_, rtol=1e-3)
 
 

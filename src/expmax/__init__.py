@@ -4,6 +4,7 @@ from expmax import errors
 from expmax.contract import Block, Expectation
 from expmax.engine.check import check_model
 from expmax.engine.fit import FitResult, maximize_likelihood
+from expmax.estimators.bayesian_mixture import BayesianGaussianMixture
 from expmax.estimators.gaussian_mixture import GaussianMixture
 from expmax.estimators.maximum_entropy import MaximumEntropy, calibrate
 from expmax.estimators.mixture import Mixture
@@ -30,13 +31,15 @@ from expmax.families.von_mises_fisher import VonMisesFisher
 from expmax.families.weibull import Weibull
 from expmax.maxent.solve import maximum_entropy
 from expmax.persistence import load
-from expmax.priors import ConjugatePrior
+from expmax.priors import ConjugatePrior, conjugate, weak_prior
+from expmax.selection.select import select
 from expmax.statistics import Additive
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Additive",
+    "BayesianGaussianMixture",
     "Bernoulli",
     "Beta",
     "Binomial",
@@ -44,8 +47,8 @@ __all__ = [
     "Categorical",
     "ConjugatePrior",
     "Dirichlet",
-    "Exponential",
     "Expectation",
+    "Exponential",
     "FitResult",
     "Gamma",
     "Gaussian",
@@ -67,7 +70,11 @@ __all__ = [
     "Weibull",
     "calibrate",
     "check_model",
+    "conjugate",
     "errors",
-    "maximize_likelihood",
     "load",
+    "maximize_likelihood",
+    "maximum_entropy",
+    "select",
+    "weak_prior",
 ]

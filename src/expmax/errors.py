@@ -165,9 +165,7 @@ class InfeasibleMomentsError(ExpmaxError, ValueError):
         Names of constraints that cannot hold together; any fewer of them could.
     """
 
-    def __init__(
-        self, message: str, *, direction: ArrayLike, conflicts: Sequence[str]
-    ) -> None:
+    def __init__(self, message: str, *, direction: ArrayLike, conflicts: Sequence[str]) -> None:
         super().__init__(message)
         self.direction = np.asarray(direction, float)
         self.conflicts = list(conflicts)

@@ -381,9 +381,7 @@ def test_standard_errors_are_the_spread_of_estimates() -> None:
     spread = np.std(theta, axis=0)
     errors = np.array([sample.standard_errors["shape"], sample.standard_errors["rate"]])
     assert_allclose(spread, errors * np.sqrt(1000), rtol=0.15)
-    assert_allclose(
-        np.linalg.inv(fit.fisher_information[0])[0, 0] / 200, spread[0] ** 2, rtol=0.3
-    )
+    assert_allclose(np.linalg.inv(fit.fisher_information[0])[0, 0] / 200, spread[0] ** 2, rtol=0.3)
 
 
 def test_no_standard_errors_on_the_boundary() -> None:

@@ -1,4 +1,4 @@
-"""BLAS held to one thread while we run: blocks are the unit of parallel work, and its small products gain nothing."""
+"""BLAS held to one thread while we run: blocks are the unit of parallel work."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def ascend(
     Parameters
     ----------
     tol : float
-        Nats of the total objective that may be left to gain.
+        Nats of the total objective that may be left to gain; 0 makes all `max_iter` updates.
     max_iter : int
         Parameter updates allowed.
     accelerator : callable, optional
@@ -215,7 +215,9 @@ class _Patience:
 
 
 def _promising(problem: Problem, run: Run, boost: Accelerator | None, tol: float) -> bool:
-    """Whether a cheap estimate of the remaining gain is below tol."""
+    """Whether a cheap estimate of the remaining gain is below tol; never for tol = 0."""
+    if tol == 0:
+        return False
     rounding = problem.rounding(run.point)
     run.remaining = remaining_gain(run.history, run.point.objective, rounding)
     if boost is not None and run.history.step[-1] == boost.name:

@@ -77,7 +77,7 @@ class Search:
             self.records[self.best_record] = new
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """A run broke an invariant of EM."""
 
 
@@ -128,7 +128,7 @@ def search(
                 _swaps(problem, source, seeds, budget, climb, is_spike, result, spent)
             if problem.n_expect >= spent or problem.n_expect == before:
                 break
-    except _Broken:
+    except _BrokenError:
         pass
     except KeyboardInterrupt:
         if result.best is None:
@@ -215,7 +215,7 @@ def _finish(
         return False
     if run.status == "decreased":  # wrong formulas are no matter of one start: the search ends
         result.best = run
-        raise _Broken
+        raise _BrokenError
     result.tops.append(run)
     result.tops.sort(key=lambda other: (is_spike(other.point), -other.point.objective))
     better = result.best is not result.tops[0]

@@ -45,7 +45,7 @@ from expmax.families.parameters import take
 from expmax.models import fused
 from expmax.models.mixture import Group, MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import MixtureStarts, initial_parameters
-from expmax.priors import ConjugatePrior, as_prior, spread
+from expmax.priors import Conjugate, ConjugatePrior, WeakPrior, as_prior, spread
 from expmax.statistics import Array
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mixture"]
 
+INFERENCES = ("likelihood", "variational")
 EFFORT = {"quick": 500, "default": 1000, "thorough": 4000}
 SUBSAMPLE = 400  # rows a component, on which starts compete when the data are large
 KEPT_BYTES = 1 << 25  # training data up to this size stay at hand for standard errors
@@ -85,8 +86,16 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         zero-inflated Poisson). Default: `Gaussian()`.
     n_components : int
         K; left out for a list.
-    prior : ConjugatePrior or float, optional
-        Imaginary rows added to every component; a number is their count, distributed as the data.
+    prior : ConjugatePrior, float, "weak" or Conjugate, optional
+        Imaginary rows added to every component; a number is their count, distributed as the data;
+        "weak" is `expmax.priors.WeakPrior`, free of scale. A distribution made by
+        `expmax.priors.conjugate` is for variational inference, whose default is "weak".
+    inference : {"likelihood", "variational"}
+        Maximum likelihood (with a prior: MAP), or variational Bayes: q(z) q(θ) with conjugate q(θ), which
+        empties components that the data do not need.
+    concentration : float, optional
+        α of the symmetric Dirichlet prior of the weights; default: that of the prior, 1 (flat); with
+        variational inference 1/K.
     fixed : mapping, optional
         What is held: `{"weights": [...]}` and `{k: {"rate": ...}}` for component k.
     init : mapping or array of int, optional
@@ -114,6 +123,12 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     log_likelihood_ : float
         Σ w_i log p(x_i), nats, at these parameters.
     status_, converged_, n_iter_, n_expect_, history_, starts_, n_parameters_
+    kind_, lower_bound_, posterior_, weight_concentration_, counts_, n_effective_
+        With variational inference: "bound"; the bound on log p(X), nats, which `history_.objective` shows
+        rising; q(θ) (a `Conjugate`, one a family of a list); the Dirichlet distribution of the weights;
+        expected rows of each component, and how many have at least half a row. Then `weights_` and
+        `params_` are posterior means, and `log_likelihood_` and `score_samples` those of the predictive
+        distribution under q(θ).
 
     Raises
     ------
@@ -136,12 +151,18 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     array([ 0.997, 10.303])
     """
 
+    inference: str = "likelihood"  # of subclasses that do not offer the choice
+    concentration: float | None = None
+    _weight_type: Any = "dirichlet_distribution"
+
     def __init__(
         self,
         family: Family | Sequence[Family] | None = None,
         n_components: int | None = 1,
         *,
-        prior: ConjugatePrior | float | None = None,
+        prior: ConjugatePrior | WeakPrior | Conjugate | float | str | None = None,
+        inference: str = "likelihood",
+        concentration: float | None = None,
         fixed: Mapping[Any, Any] | None = None,
         init: Any = None,
         n_init: int | str = "auto",
@@ -156,6 +177,8 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         self.family = family
         self.n_components = n_components
         self.prior = prior
+        self.inference = inference
+        self.concentration = concentration
         self.fixed = fixed
         self.init = init
         self.n_init = n_init
@@ -188,6 +211,10 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             Known components, −1 where unknown.
         """
         self._check_parameters()
+        if self.inference == "variational":
+            from expmax.estimators.bayesian_mixture import fit_variational
+
+            return fit_variational(self, X, sample_weight, labels)
         x, weight, label = self._read_training(X, sample_weight, labels)
         model = self._build(x, weight)
         training = self._training_data(model, x, weight, label)
@@ -244,6 +271,13 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
             prepare.positive_integer("n_init", self.n_init)
         if self.effort not in EFFORT:
             raise parameter_error("effort", f"one of {sorted(EFFORT)}", self.effort)
+        if self.inference not in INFERENCES:
+            raise parameter_error("inference", f"one of {sorted(INFERENCES)}", self.inference)
+        likelihood = self.inference == "likelihood"
+        if likelihood and self.concentration is not None and not self.concentration >= 1:
+            raise parameter_error(
+                "concentration", 'at least 1 with inference="likelihood"', self.concentration
+            )
 
     @property
     def _starts_from_labels(self) -> bool:
@@ -299,12 +333,41 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         return MixtureModel(
             groups,
             len(families),
-            1.0 if prior is None else prior.concentration,
+            self._alpha(prior),
             pseudo,
             *held,
             marginal,
             fused.pays(len(x), x.shape[1], len(families)),
         )
+
+    def _alpha(self, prior: Any) -> float:
+        """α of the Dirichlet prior of the weights."""
+        if self.concentration is not None:
+            return float(self.concentration)
+        return 1.0 if prior is None else float(prior.concentration)
+
+    # -- variational inference (estimators/bayesian_mixture.py) ------------------------------------
+    def _group_prior(self, group: Group, x: NDArray[Any], weight: Array | None) -> Conjugate:
+        from expmax.estimators.bayesian_mixture import group_prior
+
+        return group_prior(self.prior, group, x, weight)
+
+    def _variational_starts(self, training: Training) -> Sequence[tuple[Any, str]]:
+        """A given partition, or none: then a search."""
+        if self.init is None:
+            return []
+        from expmax.estimators.bayesian_mixture import _from_parts
+
+        k = training.problem.model.n_components
+        if not self._starts_from_labels or np.ndim(self.init) != 1:
+            raise parameter_error(
+                "init", 'labels or None with inference="variational"', type(self.init).__name__
+            )
+        part = prepare.check_labels(self.init, len(training.rows.x), k, "init")
+        assert part is not None
+        if (part < 0).any():
+            raise parameter_error("init", "a component for every row", "-1")
+        return [(_from_parts(training, np.eye(k)[part]), "given")]
 
     def _refuse_too_many(self, families: list[Family], x: NDArray[Any]) -> None:
         n_free = sum(family.is_estimated for family in families)
@@ -554,6 +617,10 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         else:
             self.params_ = {"weights": self.weights_, "components": self.components_}
         self._n_features_out = model.n_components
+        if self.inference == "variational":
+            from expmax.estimators.bayesian_mixture import publish_variational
+
+            publish_variational(self)
 
     def _component(self, k: int) -> dict[str, Any]:
         for g, group in enumerate(self._model.groups):
@@ -681,6 +748,11 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
         from expmax.estimators.uncertainty import standard_errors
 
         check_is_fitted(self)
+        if self.inference == "variational":
+            raise ParameterError(
+                'standard_errors needs inference="likelihood"; here posterior_ is the distribution of '
+                "the parameters: posterior_.sample(component, n, rng)."
+            )
         model, params = self._fitted()
         training = self._training
         if X is not None:
@@ -801,7 +873,7 @@ def _refuse_flat_data(
 def rows_per_block(n_columns: int, n_components: int) -> int:
     """Rows a block, from the shape of the work alone: 4096 … 65536."""
     monomials = (n_columns + 1) * (n_columns + 2) // 2
-    return int(np.clip((1 << 22) // (monomials * n_components), 4096, 65536))
+    return int(np.clip((1 << 24) // (monomials * n_components), 4096, 65536))
 
 
 def _log_hard(model: MixtureModel, params: MixtureParameters, blocks: Sequence[Block]) -> float:
@@ -897,7 +969,7 @@ def _single(run: Run, kind: str) -> Search:
     record = StartRecord(kind, 0, run.point.objective, run.status, True)
     found = run.degeneracies
     reasons = [f"component {found[0].component} collapsed: {found[0].reason}"] if found else []
-    return Search(run, [record], reasons, [run])
+    return Search(run, [record], reasons, 0, [run])
 
 
 def _continue(problem: Problem, climb: Any, result: Search, spike: Any) -> Search:

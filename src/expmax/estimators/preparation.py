@@ -145,7 +145,8 @@ def in_one_order(rows: Rows) -> Rows:
         return rows
     first, inverse, n = _distinct(rows.x, rows.label)
     total, count, square = (
-        np.bincount(inverse, values, n).astype(np.float64) for values in (rows.weight, rows.count, rows.square)
+        np.bincount(inverse, values, n).astype(np.float64)
+        for values in (rows.weight, rows.count, rows.square)
     )
     label = None if rows.label is None else rows.label[first]
     return Rows(rows.x[first] + 0.0, total, label, count, square)

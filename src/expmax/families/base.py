@@ -359,7 +359,7 @@ class ExponentialFamily(Family):
             return None
         sums = np.where(vanishing, 0.0, statistics.sums)
         new = self.maximize(MomentStatistics(statistics.counts, sums, 0.0), parameters)
-        return put(parameters, new, vanishing.any(axis=1))
+        return put(parameters, new, np.asarray(vanishing.any(axis=1)))
 
     # -- what follows from them --------------------------------------------------------------------
     def entropy(self, natural: Array) -> Array:

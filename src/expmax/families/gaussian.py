@@ -317,7 +317,7 @@ class Gaussian(Family):
     ) -> list[Degeneracy]:
         if self.diagonal:
             variance = parameters["covariance"]
-            scale = 1.0 if marginal is None else marginal["covariance"]
+            scale = np.ones(1) if marginal is None else marginal["covariance"]
             bad = ~(variance * COLLAPSE > scale)
             if bad.any():
                 few = _few(statistics, self.smallest_count(variance.shape[1]), variance.shape)
@@ -351,8 +351,10 @@ class Gaussian(Family):
         held = np.zeros(len(covariance), bool)
         if not self.penalty or marginal is None:
             return held
-        largest = np.trace(covariance, axis1=1, axis2=2)
-        for k in np.flatnonzero(np.isfinite(largest)):
+        # no variance is below 1 / tr Σ⁻¹: most components need no closer look
+        suspect = ~(self._trace_precision(parameters) * HELD_UP * self.penalty < 1.0)
+        finite = np.isfinite(covariance).all(axis=(1, 2))
+        for k in np.flatnonzero(suspect & finite):
             variances, axes = np.linalg.eigh(covariance[k])
             flat = axes[:, variances < HELD_UP * self.penalty]
             if flat.size:

@@ -374,9 +374,7 @@ def _kl(family: Family, one: Parameters, other: Parameters) -> Array:
     whitened = factor.swapaxes(1, 2) @ np.linalg.cholesky(one["covariance"])
     square = (np.einsum("kij,ki->kj", factor, shift) ** 2).sum(axis=1)
     log_det = 2.0 * np.log(np.abs(np.diagonal(whitened, axis1=1, axis2=2))).sum(axis=1)
-    return np.asarray(
-        0.5 * ((whitened**2).sum(axis=(1, 2)) - shift.shape[1] - log_det + square)
-    )
+    return np.asarray(0.5 * ((whitened**2).sum(axis=(1, 2)) - shift.shape[1] - log_det + square))
 
 
 def _dot(natural: Array, mean: Array) -> Array:
@@ -636,4 +634,3 @@ def _estimate(
 
 def _flat(values: Mapping[str, Any]) -> Array:
     return np.concatenate([np.ravel(np.asarray(value, float)) for value in values.values()])
-

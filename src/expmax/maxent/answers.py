@@ -10,7 +10,6 @@ import numpy as np
 from scipy.special import logsumexp
 
 from expmax.errors import DataError, parameter_error
-from expmax.maxent.arrays import is_sparse
 from expmax.maxent.continuous import solve_box
 from expmax.maxent.domains import BoxDomain, PointDomain
 from expmax.maxent.dual import Reducer
@@ -39,7 +38,7 @@ def of_points(
     matrix = features.matrix if features.functions is None else features(values)
     if matrix is None:
         matrix = np.empty((where.n, 0))
-    if not is_sparse(matrix) and not np.isfinite(matrix).all():
+    if features.functions is not None and not np.isfinite(matrix).all():
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise DataError(
             f"feature {features.names[column]!r} is {matrix[row, column]} at point {row}; leave the "
@@ -74,12 +73,16 @@ def result_of_points(
     **table: Any,
 ) -> MaximumEntropyResult:
     """A result from the solution over points."""
-    live = np.flatnonzero(np.isfinite(found.log_density))
+    live: Any = np.flatnonzero(np.isfinite(found.log_density))
+    if len(live) == len(found.log_density):
+        live = slice(None)
     p = np.exp(found.log_density[live])
     log_b = log_base[live]
     kept = found.kept
     domain = PointDomain(values[live], features, matrix[live], log_b)
-    part = PointDomain(values[live], features, matrix[live][:, kept], log_b)
+    part = domain
+    if len(kept) < len(moments):
+        part = PointDomain(values[live], features, matrix[live][:, kept], log_b)
     family = MaximumEntropyPoints(part, tuple(moments.names[j] for j in kept))
     total = float(logsumexp(log_base[np.isfinite(log_base)]))
     dead = np.flatnonzero(np.isneginf(found.log_density) & np.isfinite(log_base))

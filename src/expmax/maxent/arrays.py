@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 from scipy.sparse import issparse
@@ -24,7 +25,13 @@ def one_thread(size: int) -> AbstractContextManager[Any]:
     """
     if size < WORTH:
         return nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    limits: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
     return limits
+
+
+@cache
+def _controller() -> Any:
+    """The libraries loaded; looking for them takes milliseconds, once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

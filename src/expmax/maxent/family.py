@@ -29,6 +29,9 @@ class MaximumEntropyFamily(ExponentialFamily):
     def __init__(self, domain: Domain, names: tuple[str, ...]) -> None:
         self.domain, self.names = domain, names
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.names)}; {self.domain.words})"
+
     def bind(self, x: NDArray[Any]) -> Self:
         """Check the number of columns and the support."""
         if x.shape[1] != self.domain.n_columns:

@@ -134,8 +134,10 @@ def _of_matrix(matrix: Any, support: PointSet | None, names: Sequence[str] | Non
 
 def _finite(values: Any, names: Sequence[str]) -> None:
     sparse = is_sparse(values)
-    if np.isfinite(values.data if sparse else values).all():
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        cells = values.data if sparse else values
+        if np.isfinite(cells.sum()) or np.isfinite(cells).all():
+            return
     dense = values.toarray() if sparse else values
     row, column = np.argwhere(~np.isfinite(dense))[0]
     raise DataError(

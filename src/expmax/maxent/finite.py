@@ -18,16 +18,25 @@ from expmax.errors import InfeasibleMomentsError
 from expmax.maxent.arrays import is_sparse, one_thread
 from expmax.maxent.dual import Dual, Reducer
 from expmax.maxent.feasibility import possible_points, separate
-from expmax.maxent.large import MANY, lbfgs
+from expmax.maxent.large import MANY, MANY_SPARSE, lbfgs, warm
 from expmax.maxent.moments import Moments
 from expmax.maxent.newton import Path, newton
 from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
-from expmax.maxent.refusals import as_given, distinct_rows, feature_range, refuse, shortest, tighten
+from expmax.maxent.refusals import (
+    as_given,
+    distinct_rows,
+    feature_range,
+    refuse,
+    refuse_jointly,
+    shortest,
+    tighten,
+)
 from expmax.statistics import Array
 
 __all__ = ["Solution", "solve_points"]
 
 LP_SIZE = 5_000_000  # non-zeros up to which linear programs are tried
+WORTH = 400_000  # numbers in the features from which on a few gradient steps save Hessians
 LP_SIDE = 3000  # and the smaller of the numbers of points and features
 
 
@@ -118,13 +127,32 @@ def _solve(
     joint: bool,
 ) -> Solution:
     narrowed = tighten(features, moments, active)
-    active = narrowed if faces else active
+    try:
+        start = narrowed if faces else active
+        return _climb(features, log_base, moments, start, options, faces and joint)
+    except InfeasibleMomentsError:
+        if (
+            narrowed.sum() < active.sum()
+        ):  # its proof holds on the face alone: one for the whole support
+            refuse_jointly(features[np.flatnonzero(active)], moments)
+        raise
+
+
+def _climb(
+    features: Any,
+    log_base: Array,
+    moments: Moments,
+    active: NDArray[np.bool_],
+    options: _Options,
+    joint: bool,
+) -> Solution:
+    """Attempt by attempt, each on a smaller face, until one meets the moments."""
     attempt = _attempt(features, log_base, moments, active, options)
     whole = attempt.reduced if (active == np.isfinite(log_base)).all() else None
     redundant = _redundant(whole, features, moments)
     n_iter = attempt.path.n_iter
     while attempt.path.outcome != "solved":
-        possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path, faces and joint)
+        possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path, joint)
         if possible is None or possible.all():
             break
         active = attempt.active.copy()
@@ -172,9 +200,15 @@ def _attempt(
 def _minimise(dual: Dual, reduced: Reduced, options: _Options) -> Path:
     start, method, max_iter = options.start, options.method, options.max_iter
     first = np.zeros(dual.dim) if start is None else reduced.solver(start)
-    large = method == "lbfgs" or (method == "auto" and dual.dim > MANY)
+    many = MANY_SPARSE if dual.sparse else MANY
+    large = method == "lbfgs" or (method == "auto" and dual.dim > many)
     if large and (reduced.penalty.variance is None or reduced.penalty.variance.ndim == 1):
-        return lbfgs(dual, reduced.penalty, first, max_iter=max_iter)
+        path = lbfgs(dual, reduced.penalty, first, max_iter=max_iter)
+        if path.outcome == "solved" or method == "lbfgs" or dual.dim > MANY:
+            return path
+        first = path.natural if path.outcome == "max_iter" else first
+    elif start is None and reduced.penalty.smooth and dual.n_points * dual.dim >= WORTH:
+        first = warm(dual, reduced.penalty, first)
     return newton(dual, reduced.penalty, first, max_iter=max_iter)
 
 

@@ -16,10 +16,11 @@ from expmax.maxent.dual import Dual, DualValue
 from expmax.maxent.newton import Outcome, Path, Penalty, separates
 from expmax.statistics import Array
 
-__all__ = ["MANY", "lbfgs"]
+__all__ = ["MANY", "MANY_SPARSE", "lbfgs", "warm"]
 
 MEMORY = 12  # steps that L-BFGS remembers
 PRODUCTS = 3000  # products with the Hessian that the last digits may cost
+MANY_SPARSE = 200  # sparse features above which it is formed only if all else fails
 MANY = 1000  # features above which the Hessian is not formed
 
 
@@ -41,7 +42,12 @@ def lbfgs(
     return _truncated_newton(dual, penalty, natural, max_iter, tol)
 
 
-def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
+def warm(dual: Dual, penalty: Penalty, start: Array) -> Array:
+    """A few steps of L-BFGS, from which Newton needs fewer Hessians."""
+    return _whole(dual, penalty, start, 3, 1e-5)
+
+
+def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int, tol: float = 1e-8) -> Array:
     """L-BFGS without bounds: the two-loop recursion and a backtracking search."""
     natural, at = start, dual.evaluate(start, hessian=False)
     gradient = penalty.gradient(natural, at.gradient)
@@ -66,7 +72,7 @@ def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int) -> Array:
         if bend > 0:
             memory.append((moved, bent, bend))
         natural, gradient, value = trial, new, value + change
-        if float(np.abs(gradient).max()) < 1e-8 or -change < 1e-14 * (1.0 + abs(value)):
+        if float(np.abs(gradient).max()) < tol or -change < 1e-14 * (1.0 + abs(value)):
             break
     return natural
 

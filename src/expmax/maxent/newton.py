@@ -19,6 +19,7 @@ from expmax.statistics import Array
 __all__ = ["Outcome", "Path", "Penalty", "Smooth", "newton"]
 
 Outcome = Literal["solved", "edge", "separated", "max_iter"]
+FAR = 1e3  # the longest step of a multiplier, where log p changes by at most as much
 ROUNDING = 8 * np.finfo(float).eps
 
 
@@ -123,7 +124,7 @@ def newton(
             return Path(natural, at, "separated", iteration)
         moved = _descend(dual, penalty, natural, at, gradient, step)
         if moved is None:
-            outcome = _stuck(dual, penalty, natural, error, tol)
+            outcome = _stuck(dual, penalty, natural, at, error, tol)
             return Path(natural, at, outcome, iteration)
         natural, at = moved
     outcome = "separated" if separates(dual, penalty, natural) else "max_iter"
@@ -139,9 +140,12 @@ def separates(dual: Smooth, penalty: Penalty, natural: Array) -> bool:
     return margin < -1e-11 * size
 
 
-def _stuck(dual: Smooth, penalty: Penalty, natural: Array, error: float, tol: float) -> Outcome:
+def _stuck(
+    dual: Smooth, penalty: Penalty, natural: Array, at: DualValue, error: float, tol: float
+) -> Outcome:
     if error <= 1e3 * tol:
-        return "solved"
+        extent = dual.extent(natural, natural, at.value)
+        return "edge" if max(-extent.low, extent.high) > 15.0 else "solved"
     if separates(dual, penalty, natural):
         return "separated"
     return "edge" if error <= 1e-8 else "max_iter"
@@ -241,12 +245,13 @@ def _lasso(natural: Array, gradient: Array, hessian: Array, halfwidth: Array) ->
     """argmin over z of gradient·(z − λ) + ½ (z − λ)ᵀH(z − λ) + Σ h |z|, by coordinates, then exactly."""
     z = natural.copy()
     slope = gradient.copy()  # gradient + H (z − λ)
-    diagonal = np.maximum(hessian.diagonal(), 1e-14 * max(hessian.diagonal().max(), 1e-300))
+    diagonal = np.maximum(hessian.diagonal(), max(1e-14 * hessian.diagonal().max(), 1e-100))
     for _ in range(100):
         largest = 0.0
         for j in np.flatnonzero((z != 0) | (np.abs(slope) > halfwidth)):
-            raw = z[j] - slope[j] / diagonal[j]
-            new = np.sign(raw) * max(abs(raw) - halfwidth[j] / diagonal[j], 0.0)
+            pull = diagonal[j] * z[j] - slope[j]
+            new = np.sign(pull) * max(abs(pull) - halfwidth[j], 0.0) / diagonal[j]
+            new = float(np.clip(new, z[j] - FAR, z[j] + FAR))
             change = new - z[j]
             if change != 0.0:
                 z[j] = new

@@ -79,7 +79,7 @@ def reduce_features(
         return _sparse(csr_array(features), moments, middle)
     dense = np.asarray(features.todense() if is_sparse(features) else features, float)
     centred = dense - middle
-    scale = np.abs(centred).max(axis=0, initial=0.0)
+    scale = np.maximum(centred.max(axis=0, initial=0.0), -centred.min(axis=0, initial=0.0))
     if weight is not None:
         scale = np.minimum(np.sqrt(weight @ centred**2) + 1e-290, scale)
     constant = scale <= 4 * np.finfo(float).eps * np.abs(middle)

@@ -14,7 +14,15 @@ from expmax.maxent.moments import Moments
 from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
 from expmax.statistics import Array
 
-__all__ = ["as_given", "distinct_rows", "feature_range", "refuse", "shortest", "tighten"]
+__all__ = [
+    "as_given",
+    "distinct_rows",
+    "feature_range",
+    "refuse",
+    "refuse_jointly",
+    "shortest",
+    "tighten",
+]
 
 ROUNDING = 16 * np.finfo(float).eps
 
@@ -36,7 +44,7 @@ def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArr
         A moment lies outside the range of its feature.
     """
     hard = np.flatnonzero(moments.tolerance == 0)
-    active = active.copy()
+    first, active = active, active.copy()
     while len(hard):
         rows = features if active.all() else features[np.flatnonzero(active)]
         low, high = feature_range(rows)
@@ -46,7 +54,9 @@ def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArr
                 moments.lower[j] > 2 * high[j] - above[j]
                 or moments.upper[j] < 2 * low[j] - below[j]
             ):
-                _refuse_range(j, moments, low[j], high[j], bool(active.all()))
+                if active.sum() < first.sum():  # constraints at the ends of their ranges join in
+                    refuse_jointly(features[np.flatnonzero(first)], moments)
+                _refuse_range(j, moments, low[j], high[j])
         at_top = moments.lower[hard] >= above[hard]
         at_bottom = moments.upper[hard] <= below[hard]
         loose = below[hard] < above[hard]
@@ -58,7 +68,7 @@ def tighten(features: Any, moments: Moments, active: NDArray[np.bool_]) -> NDArr
         top = moments.lower[stop] >= above[stop]
         keep = np.where(top, values >= above[stop], values <= below[stop]).all(axis=1)
         if not keep.any():
-            _refuse_jointly(rows, moments)
+            refuse_jointly(features[np.flatnonzero(first)], moments)
         active[np.flatnonzero(active)[~keep]] = False
     return active
 
@@ -86,21 +96,20 @@ def refuse(
     )
 
 
-def _refuse_range(j: int, moments: Moments, low: float, high: float, whole: bool) -> NoReturn:
+def _refuse_range(j: int, moments: Moments, low: float, high: float) -> NoReturn:
     direction = np.zeros(len(moments))
     direction[j] = 1.0 if moments.lower[j] > high else -1.0
     name = moments.names[j]
     asked = moments.lower[j] if moments.lower[j] > high else moments.upper[j]
-    where = "on the support" if whole else "on the points that the other constraints leave possible"
     raise InfeasibleMomentsError(
         f"the constraint {name!r} asks E[{name}] = {asked:.10g}, outside the range [{low:.10g}, "
-        f"{high:.10g}] of the feature {where}; correct it, or give it a tolerance.",
+        f"{high:.10g}] of the feature on the support; correct it, or give it a tolerance.",
         direction=direction,
         conflicts=[name],
     )
 
 
-def _refuse_jointly(rows: Any, moments: Moments) -> NoReturn:
+def refuse_jointly(rows: Any, moments: Moments) -> NoReturn:
     """Constraints that each leave points but none in common."""
     reduced = reduce_features(rows, moments)
     if isinstance(reduced, Contradiction):

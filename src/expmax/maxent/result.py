@@ -79,8 +79,7 @@ class MaximumEntropyResult:
 
     def log_density(self, x: ArrayLike) -> Array:
         """log p(x), nats: shape (n,); −∞ off the support. Rows of shape (n, d), or numbers."""
-        rows = np.asarray(x, float)
-        rows = rows.reshape(len(np.atleast_1d(rows)), -1)
+        rows = np.asarray(x, float).reshape(-1, self.domain.n_columns)
         inside = self.domain.contains(rows)
         out = np.full(len(rows), -np.inf)
         part = rows[inside]

@@ -121,13 +121,21 @@ def expected_log_joint(
     )
 
 
+_last_ridge: tuple[Any, float, Array] | None = None  # replaced as a whole, hence safe with threads
+
+
 def _with_ridge(family: Gaussian, statistics: Any) -> Array:
-    """Scatter with the penalty's ε on the diagonal, a row."""
+    """Scatter with the penalty's ε on the diagonal, a row; remembered, as it is asked for thrice."""
+    global _last_ridge
     if not family.penalty:
         return statistics.second
+    last = _last_ridge
+    if last is not None and last[0] is statistics and last[1] == family.penalty:
+        return last[2]
     second = statistics.second.copy()
     diagonal = np.einsum("kii->ki", second)  # a view
     diagonal += (family.penalty * statistics.counts)[:, None]
+    _last_ridge = (statistics, family.penalty, second)
     return second
 
 

@@ -6,6 +6,7 @@ follow from log Z and E[s] = ∇ log Z.
 
 Prior and posterior are objects of one class; each holds K components, arrays with the component first.
 """
+# ruff: noqa: D102 -- the base class `Conjugate` documents the method
 
 from __future__ import annotations
 
@@ -79,6 +80,10 @@ class Conjugate(ABC):
     def reference(self) -> Any:
         """Where natural coordinates are best taken from: nothing, or the means."""
         return None
+
+    def sizes(self, about: Any = None) -> Array:
+        """A positive size of each natural coordinate, for differences: shape (B, m)."""
+        return np.abs(self.natural(about))
 
     # -- the distribution of θ ---------------------------------------------------------------------
     @abstractmethod

@@ -1,4 +1,5 @@
 """Normal-inverse-gamma and normal-inverse-Wishart distributions of means and covariances."""
+# ruff: noqa: D102 -- the base class `Conjugate` documents the method
 
 from __future__ import annotations
 
@@ -100,6 +101,11 @@ class NormalInverseGamma(Conjugate):
     def reference(self) -> Any:
         return self.location
 
+    def sizes(self, about: Any = None) -> Array:
+        each = self._each(self.scale / self.degrees_of_freedom)
+        linear = np.sqrt(self.mean_precision * each)
+        return self._stack(linear, self.mean_precision, self.degrees_of_freedom, self.scale)
+
     def _stack(self, *parts: Array) -> Array:
         rows = len(self.scale)
         return np.hstack([part.reshape(rows, -1) for part in parts])
@@ -115,7 +121,10 @@ class NormalInverseGamma(Conjugate):
         cells, pooled = self.location.size // len(natural), self.scale.size // len(natural)
         cuts = np.cumsum([cells, cells, pooled])
         linear, precision, degrees, second = np.hsplit(natural, cuts)
-        linear, precision = linear.reshape(self.location.shape), precision.reshape(self.location.shape)
+        linear, precision = (
+            linear.reshape(self.location.shape),
+            precision.reshape(self.location.shape),
+        )
         degrees, second = degrees.reshape(self.scale.shape), second.reshape(self.scale.shape)
         shift = linear / precision
         scale = second - _pool(linear * shift, self.scale.shape)
@@ -195,9 +204,7 @@ class NormalInverseGamma(Conjugate):
     def sample(self, component: int, n: int, rng: np.random.Generator) -> dict[str, Any]:
         row = component if len(self.scale) > 1 else 0
         gamma = rng.gamma(0.5 * self.degrees_of_freedom[row], 1.0, (n, self.scale.shape[1]))
-        variance = np.broadcast_to(
-            0.5 * self.scale[row] / gamma, (n, self.location.shape[1])
-        )
+        variance = np.broadcast_to(0.5 * self.scale[row] / gamma, (n, self.location.shape[1]))
         noise = rng.standard_normal(variance.shape)
         mean = self.location[component] + noise * np.sqrt(variance / self.mean_precision[component])
         return self._usual(mean, np.array(variance))
@@ -349,13 +356,25 @@ class NormalInverseWishart(Conjugate):
             )
         symmetric = np.allclose(self.scale, self.scale.swapaxes(1, 2))
         if not symmetric or not (np.linalg.eigvalsh(self.scale) > 0).all():
-            raise parameter_error(
-                "scale", "symmetric and positive definite", self.scale, CONSTANT
-            )
+            raise parameter_error("scale", "symmetric and positive definite", self.scale, CONSTANT)
 
     # -- natural coordinates: (κ(m − c), κ, ν, S + κ(m − c)(m − c)ᵀ) about c -----------------------
     def reference(self) -> Any:
         return self.location
+
+    def sizes(self, about: Any = None) -> Array:
+        deviation = np.sqrt(np.diagonal(self.scale, axis1=1, axis2=2))
+        each = np.broadcast_to(deviation, self.location.shape)
+        nu = np.broadcast_to(self.degrees_of_freedom, self.mean_precision.shape)
+        linear = np.sqrt(self.mean_precision / nu)[:, None] * each
+        lower = np.tril_indices(self._d)
+        flat = [
+            linear,
+            self.mean_precision,
+            self.degrees_of_freedom,
+            _outer(deviation, deviation)[:, *lower],
+        ]
+        return np.hstack([part.reshape(len(self.scale), -1) for part in flat])
 
     def natural(self, about: Any = None) -> Array:
         shift = self.location - (0.0 if about is None else about)
@@ -371,9 +390,7 @@ class NormalInverseWishart(Conjugate):
     def with_natural(self, natural: Array, about: Any = None) -> Self:
         rows, d = len(natural), self._d
         own = self.n_components // rows
-        linear, precision, degrees, second = np.hsplit(
-            natural, np.cumsum([own * d, own, 1])
-        )
+        linear, precision, degrees, second = np.hsplit(natural, np.cumsum([own * d, own, 1]))
         linear, precision = linear.reshape(-1, d), precision.ravel()
         shift = linear / precision[:, None]
         matrix = np.zeros((rows, d, d))
@@ -449,7 +466,9 @@ class NormalInverseWishart(Conjugate):
         whitened = np.linalg.solve(factor, shift[:, :, None])[:, :, 0]
         log_det = 2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         d, kappa = self._d, self.mean_precision
-        normal = -0.5 * (d * (LOG_2PI - np.log(kappa)) + log_det + kappa * (whitened**2).sum(axis=1))
+        normal = -0.5 * (
+            d * (LOG_2PI - np.log(kappa)) + log_det + kappa * (whitened**2).sum(axis=1)
+        )
         shared = slice(len(self.scale))
         nu = self.degrees_of_freedom
         trace = np.trace(np.linalg.solve(covariance[shared], self.scale), axis1=1, axis2=2)
@@ -520,10 +539,10 @@ class NormalInverseWishart(Conjugate):
         nu = np.broadcast_to(self.degrees_of_freedom - d + 1.0, (self.n_components,))
         spread = (self.mean_precision + 1.0) / (self.mean_precision * nu)
         factor = with_precision(self.location, self._each(self.scale) * spread[:, None, None])
-        normal = _full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
-        log_det = np.log(
-            np.diagonal(factor["precision_cholesky"], axis1=1, axis2=2)
-        ).sum(axis=1)
+        normal = _full_log_density(
+            self.location, factor["precision_cholesky"], np.asarray(x, float)
+        )
+        log_det = np.log(np.diagonal(factor["precision_cholesky"], axis1=1, axis2=2)).sum(axis=1)
         square = -2.0 * (normal - log_det) - d * LOG_2PI
         constant = gammaln(0.5 * (nu + d)) - gammaln(0.5 * nu) - 0.5 * d * np.log(np.pi * nu)
         return np.asarray(constant + log_det - 0.5 * (nu + d) * np.log1p(square / nu))
@@ -584,7 +603,9 @@ def _outer(a: Array, b: Array) -> Array:
 def _pool(values: Array, shape: tuple[int, ...]) -> Array:
     """Sum over the cells that share a variance."""
     axes = tuple(
-        axis for axis, (size, kept) in enumerate(zip(values.shape, shape, strict=True)) if kept < size
+        axis
+        for axis, (size, kept) in enumerate(zip(values.shape, shape, strict=True))
+        if kept < size
     )
     return np.asarray(values.sum(axis=axes, keepdims=True)) if axes else values
 

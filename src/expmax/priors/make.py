@@ -47,9 +47,8 @@ def conjugate_class(family: Family) -> Any:
         return GammaRate
     if isinstance(family, Bernoulli | Binomial | Geometric):
         return BetaProbability
-    if isinstance(family, NegativeBinomial) and family.size is not None:
-        if np.isfinite(family.size):
-            return BetaProbability
+    if isinstance(family, NegativeBinomial) and np.isfinite(family.size or np.nan):
+        return BetaProbability
     if isinstance(family, Categorical | Multinomial):
         return DirichletProbability
     if isinstance(family, LogNormal):

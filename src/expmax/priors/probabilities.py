@@ -1,4 +1,5 @@
 """Beta and Dirichlet distributions of probabilities."""
+# ruff: noqa: D102 -- the base class `Conjugate` documents the method
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Independent conjugate distributions of the factors of a Product."""
+# ruff: noqa: D102 -- the base class `Conjugate` documents the method
 
 from __future__ import annotations
 

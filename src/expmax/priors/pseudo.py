@@ -156,7 +156,7 @@ def spread(given: Parameters, like: Parameters, n_components: int) -> dict[str, 
     return out
 
 
-def as_prior(prior: ConjugatePrior | WeakPrior | float | str | None) -> Any:
+def as_prior(prior: Any) -> Any:
     """A prior, from a prior, a number of imaginary rows, or the name "weak"."""
     if prior is None or isinstance(prior, ConjugatePrior | WeakPrior):
         return prior

@@ -1,4 +1,5 @@
 """Gamma distributions of rates: conjugate to Poisson counts and to exponential waiting times."""
+# ruff: noqa: D102 -- the base class `Conjugate` documents the method
 
 from __future__ import annotations
 
@@ -108,9 +109,7 @@ class GammaRate(MomentConjugate):
 
     def log_density(self, parameters: Parameters) -> Array:
         rate = parameters["rate"]
-        return np.asarray(
-            xlogy(self.shape - 1.0, rate) - self.rate * rate - self.log_normalizer()
-        )
+        return np.asarray(xlogy(self.shape - 1.0, rate) - self.rate * rate - self.log_normalizer())
 
     def mean(self) -> dict[str, Array]:
         return {"rate": self.shape / self.rate}

@@ -44,7 +44,9 @@ def plot_history(history: Any, axes: Any = None) -> Any:
         seen = columns[name] > 0
         lower.plot(steps[seen], columns[name][seen], marker, markersize=5, label=label)
     gains = np.diff(columns["objective"])
-    lower.step(steps[:-1], np.where(gains > 0, gains, np.nan), color="0.6", where="mid", label="gain")
+    lower.step(
+        steps[:-1], np.where(gains > 0, gains, np.nan), color="0.6", where="mid", label="gain"
+    )
     lower.set_yscale("log")
     lower.set_xlabel("step")
     lower.set_ylabel("gain (nats)")

@@ -22,6 +22,7 @@ from expmax.estimators.mixture import (
     Mixture,
     Training,
     _continue,
+    _log_hard,
     _spike_rule,
 )
 from expmax.models import fused
@@ -32,7 +33,7 @@ from expmax.statistics import Array
 
 __all__ = ["Cell", "Solution", "make_cells"]
 
-GLANCE, SHORT = 2, 8  # EM steps after which half of the starts are dropped; and the rest compared
+GLANCE, SHORT = 1, 8  # EM steps after which half of the starts are dropped; and the rest compared
 ALIKE = 0.995  # share of rows in agreement from which two partitions lead to one optimum
 EXPLORE = 1e-3  # nats to be gained at the end of a run that only explores
 Begin = Start[MixtureParameters]
@@ -208,9 +209,7 @@ class Cell:
             return
         run = self._explore(origin, floor)
         old = self.search.records[record]
-        self.search.records[record] = replace(
-            old, objective=run.point.objective, status=run.status
-        )
+        self.search.records[record] = replace(old, objective=run.point.objective, status=run.status)
         if run.status == "decreased":
             self.search.best, self.budget = run, 0
             return
@@ -247,6 +246,19 @@ class Cell:
     def _record(self, kind: str, objective: float, status: str) -> None:
         seed = len(self.search.records)
         self.search.records.append(StartRecord(kind, seed, objective, status))
+
+    def value(self, criterion: str) -> float:
+        """BIC, AIC or ICL of the best solution so far; infinite without one."""
+        if self.search.best is None:
+            return float("inf")
+        point = self.search.best.point
+        n, p = point.expectation.weight, self.model.n_parameters(point.params)
+        value = -2.0 * point.expectation.log_likelihood + p * (
+            2.0 if criterion == "aic" else float(np.log(n))
+        )
+        if criterion == "icl":
+            value -= 2.0 * _log_hard(self.model, point.params, self.problem.blocks)
+        return value
 
     # -- the end -----------------------------------------------------------------------------------
     def finish(self) -> None:
@@ -294,6 +306,7 @@ def make_cells(
     weight: Any,
     seed: np.random.SeedSequence,
     effort: float,
+    repeats: int = 1,
 ) -> list[Cell | ExpmaxError]:
     """A cell for every estimator, or the error that says why the data do not suit it."""
     seeds = seed.spawn(len(estimators) + 1)
@@ -309,7 +322,7 @@ def make_cells(
         except ExpmaxError as error:
             cells.append(error)
             continue
-        if fused.pays(len(x) * len(estimators), x.shape[1], most):
+        if fused.pays(len(x) * len(estimators) * repeats, x.shape[1], most):
             model = replace(model, compiled=True)
         training = estimator._training_data(model, x, w, label)
         if pick is None:
@@ -317,7 +330,12 @@ def make_cells(
         problem = _on_few_rows(training, pick)
         block = problem.blocks[0]
         cell = Cell(
-            family, estimator, training, problem, MixtureStarts(model, block), np.random.default_rng(own)
+            family,
+            estimator,
+            training,
+            problem,
+            MixtureStarts(model, block),
+            np.random.default_rng(own),
         )
         cell.rows = next((i for i, one in enumerate(known) if _same(one, block)), len(known))
         if cell.rows == len(known):

@@ -44,6 +44,7 @@ def fit_combinations(
     report: Report = lambda stage, row: None,
     tired: Callable[[list[Cell]], bool] | None = None,
     hints: Mapping[int, MixtureParameters] | None = None,
+    repeats: int = 1,
 ) -> tuple[list[Candidate], set[int]]:
     """Fit every combination; returns the candidates in their order, and the groups stopped early.
 
@@ -54,6 +55,8 @@ def fit_combinations(
         See `sweep`.
     hints : mapping, optional
         Parameters to start from, by the position of the combination.
+    repeats : int
+        How many such calls there will be: of many small fits none is certified, and numba pays.
 
     Raises
     ------
@@ -82,12 +85,13 @@ def fit_combinations(
                 report,
                 tired,
                 given,
+                repeats,
             )
             outcome |= {shared[i]: one for i, one in swept.items()}
         if alone:
             report("fit", [])
         tasks = [(combinations[i], own) for i, own in zip(alone, rest, strict=True)]
-        fitted = work(lambda task: _fit_alone(*task, X, sample_weight, effort), tasks)
+        fitted = work(lambda task: _fit_alone(task[0], task[1], X, sample_weight, effort), tasks)
         outcome |= dict(zip(alone, fitted, strict=True))
     return [outcome[i] for i in sorted(outcome)], stopped
 
@@ -118,6 +122,7 @@ def _sweep(
     report: Report,
     tired: Callable[[list[Cell]], bool] | None,
     hints: dict[tuple[int, int], MixtureParameters],
+    repeats: int,
 ) -> tuple[dict[int, Candidate], set[int]]:
     cells = make_cells(
         [one.estimator for one in combinations],
@@ -126,11 +131,12 @@ def _sweep(
         sample_weight,
         seed,
         effort,
+        repeats,
     )
     sound = [cell for cell in cells if isinstance(cell, Cell)]
     stopped: set[int] = set()
     try:
-        stopped = sweep(sound, work, report=report, tired=tired, hints=hints)
+        stopped = sweep(sound, work, report=report, tired=tired, hints=hints, certify=repeats == 1)
     except KeyboardInterrupt:
         _interrupt(sound)
     outcome: dict[int, Candidate] = {}
@@ -180,6 +186,4 @@ def _fit_alone(
     except (ExpmaxError, ValueError, ArithmeticError) as error:
         return one.candidate(error=error, seconds=time.perf_counter() - began)
     weight = float(getattr(estimator, "_total_weight", 1.0))
-    return one.candidate(
-        estimator=estimator, seconds=time.perf_counter() - began, weight=weight
-    )
+    return one.candidate(estimator=estimator, seconds=time.perf_counter() - began, weight=weight)

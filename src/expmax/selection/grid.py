@@ -3,57 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_random_state
 
-from expmax.errors import (
-    ConvergenceWarning,
-    DataError,
-    ExpmaxError,
-    ParameterError,
-    parameter_error,
-)
+from expmax.errors import ConvergenceWarning, DataError, ParameterError, parameter_error
 from expmax.estimators.mixture import Mixture
 from expmax.families.base import Family
+from expmax.selection.candidates import CRITERIA, Candidate, Combination
+from expmax.selection.cells import Cell
+from expmax.selection.fitting import EFFORT, fit_combinations
 
 __all__ = ["CRITERIA", "Candidate", "Grid", "fit_grid"]
-
-CRITERIA = ("bic", "aic", "icl")
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One combination: its fit, or the error that says why there is none."""
-
-    n_components: int
-    family: Family
-    label: str
-    estimator: Any = None
-    error: ExpmaxError | None = None
-
-    def value(self, criterion: str) -> float:
-        """A criterion of the training data; infinite without a fit."""
-        if self.estimator is None:
-            return float("inf")
-        return float(getattr(self.estimator, criterion)())
-
-    @property
-    def log_likelihood(self) -> float:
-        """Total, nats."""
-        return float(self.estimator.log_likelihood_)
-
-    @property
-    def n_parameters(self) -> int:
-        """Free parameters."""
-        return int(self.estimator.n_parameters_)
-
-    @property
-    def status(self) -> str:
-        """How the fit ended."""
-        return str(self.estimator.status_)
 
 
 @dataclass(frozen=True)
@@ -124,42 +89,50 @@ def fit_grid(
     """
     if criterion not in CRITERIA:
         raise parameter_error("criterion", f"one of {', '.join(CRITERIA)}", criterion)
-    numbers = sorted(set(n_components))
-    candidates: list[Candidate] = []
-    stopped = None
-    for label, family in families.items():
-        own: list[Candidate] = []
-        for k in numbers:
-            if patience is not None and _tired(own, criterion, patience):
-                stopped = max(stopped or 0, own[-1].n_components)
-                break
-            if on_start is not None:
-                on_start(k, label)
-            own.append(_fit(X, k, family, label, sample_weight, settings))
-            error = own[0].error
-            if isinstance(error, DataError | ParameterError) and not candidates:
-                raise error
-        candidates += own
-    return Grid(criterion, candidates, stopped)
+    effort = settings.get("effort", "default")
+    if effort not in EFFORT:
+        raise parameter_error("effort", f"one of {', '.join(EFFORT)}", effort)
+    combinations = [
+        Combination(Mixture(family, k, **settings), {"family": family}, label, group, k)
+        for group, (label, family) in enumerate(families.items())
+        for k in sorted(set(n_components))
+    ]
 
+    def report(stage: str, row: list[Cell]) -> None:
+        if on_start is not None and stage != "certify" and row:
+            label = combinations[0].label if len(families) == 1 else f"{len(row)} families"
+            on_start(row[0].k, label)
 
-def _fit(
-    X: Any, k: int, family: Family, label: str, sample_weight: Any, settings: Mapping[str, Any]
-) -> Candidate:
-    estimator = Mixture(family, k, **settings)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the status says so in the table
-            estimator.fit(X, sample_weight=sample_weight)
-    except ExpmaxError as error:
-        return Candidate(k, family, label, error=error)
-    if estimator.status_ == "interrupted":
+    seed = np.random.SeedSequence(
+        int(check_random_state(settings.get("random_state")).randint(np.iinfo(np.int32).max))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the status says so in the table
+        candidates, stopped = fit_combinations(
+            combinations,
+            X,
+            sample_weight,
+            seed,
+            effort=effort,
+            report=report,
+            tired=None if patience is None else partial(_tired, criterion, patience),
+        )
+    first = candidates[0].error
+    if isinstance(first, DataError | ParameterError):
+        raise first
+    if any(one.status == "interrupted" for one in candidates):
         raise KeyboardInterrupt
-    return Candidate(k, family, label, estimator)
+    last = [
+        max(one.n_components for one in candidates if one.label == label)
+        for group, label in enumerate(families)
+        if group in stopped
+    ]
+    return Grid(criterion, candidates, max(last, default=None))
 
 
-def _tired(candidates: Sequence[Candidate], criterion: str, patience: int) -> bool:
-    values = [one.value(criterion) for one in candidates]
+def _tired(criterion: str, patience: int, cells: list[Cell]) -> bool:
+    """Whether so many numbers of components in a row were no better."""
+    values = [cell.value(criterion) for cell in cells]
     if len(values) <= patience or not np.isfinite(values).any():
         return False
     return len(values) - 1 - int(np.argmin(values)) >= patience

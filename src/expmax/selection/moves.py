@@ -44,9 +44,9 @@ def splits(r: Array, points: Array, rng: np.random.Generator | None = None) -> I
         centred = points - (share @ points) / total
         if rng is None:
             _, vectors = np.linalg.eigh((centred * share[:, None]).T @ centred)
-            axis = vectors[:, -1] * _sign(vectors[:, -1])
+            axis = np.asarray(vectors[:, -1] * _sign(vectors[:, -1]))
         else:
-            axis = rng.standard_normal(points.shape[1])
+            axis = rng.standard_normal((points.shape[1],))
         far = centred @ axis > 0
         out = np.column_stack([r, np.where(far, share, 0.0)])
         out[far, parent] = 0.0

@@ -27,6 +27,8 @@ __all__ = ["Workers", "sweep", "workers"]
 
 OWN = 6  # starts of its own, one of each kind
 OWN_NEAR = 5.0  # nats below the best within which they are followed up
+FOLLOWED, FEW = 2, 4  # of them for few components, where runs are short
+MORE = 6  # components up to which a cell draws them twice
 MERGES = 2  # pairs of components tried as one
 SWAPS = 3
 COMPANY = 4  # families from which on a cell has enough neighbours
@@ -82,6 +84,7 @@ def sweep(
     report: Report = lambda stage, row: None,
     tired: Callable[[list[Cell]], bool] | None = None,
     hints: dict[tuple[int, int], MixtureParameters] | None = None,
+    certify: bool = True,
 ) -> set[int]:
     """Fit all cells: up in K, down, and up again; returns the families that were stopped.
 
@@ -95,6 +98,8 @@ def sweep(
         Whether a family, given its cells in order of K, needs no more components.
     hints : mapping, optional
         Parameters to start from, by family and K.
+    certify : bool
+        Whether to improve the solutions in a last pass, and climb to a certified end.
     """
     grid = _Grid(cells, work, report, hints or {})
     stopped: set[int] = set()
@@ -108,9 +113,10 @@ def sweep(
     grid = _Grid([cell for cell in cells if cell.started], work, report)
     for k in reversed(grid.numbers):
         _down(grid, k)
-    for k in grid.numbers:
+    for k in grid.numbers if certify else ():
         _again(grid, k)
-    _finish(grid)
+    if certify or any(cell.training.problem is not cell.problem for cell in cells):
+        _finish(grid)
     return stopped
 
 
@@ -125,7 +131,7 @@ def _first(grid: _Grid, k: int) -> None:
             return
         if hint is not None:
             cell.consider([Start(hint, "given")])
-        cell.consider(_own(cell), near=OWN_NEAR)
+        cell.consider(_own(cell), FOLLOWED if k <= FEW else 1, OWN_NEAR)
         cell.consider(_splits(cell, grid.beside(cell, -1)))
 
     grid.each(k, start, "up")
@@ -150,6 +156,8 @@ def _again(grid: _Grid, k: int) -> None:
         cell.consider(_splits(cell, below))
         cell.consider(_splits(cell, below, cell.rng))
         cell.consider(_swaps(cell))
+        if k <= MORE:
+            cell.consider(_own(cell), near=OWN_NEAR)
         while alone and not cell.exhausted:
             spent = cell.problem.n_expect
             cell.consider(_own(cell), near=OWN_NEAR)
