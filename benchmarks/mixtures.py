@@ -12,6 +12,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -143,9 +144,26 @@ def rise(index: int, who: str) -> float:
     x, means = data(case)
     fit = ours if who == "ours" else peer
     fit(case, x[:20000].copy(), means, 2)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident()
+    peak = [before]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     fit(case, x, means, 3)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    done.set()
+    watcher.join()
+    return peak[0] - before
+
+
+def resident() -> float:
+    """Resident set now, MB (Linux)."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 def poisson(rows: int = 10**7) -> str:

@@ -1,7 +1,7 @@
 """How often, and how fast, the default call reaches the best known optimum: `python -m benchmarks.optimum`.
 
 Rows: real data × the four covariance types of scikit-learn × K = 2 … 6. The best known value of a row is
-the highest that anybody reached here without a collapsed component (every component at least max(d + 1, 5) rows).
+the highest that anybody reached here without a collapsed component (each has at least max(d + 1, 5) rows).
 """
 
 from __future__ import annotations

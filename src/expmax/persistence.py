@@ -27,6 +27,7 @@ VERSION = 1
 ESTIMATORS = {  # by the name in the file: where to find the class
     "Mixture": "expmax.estimators.mixture",
     "GaussianMixture": "expmax.estimators.gaussian_mixture",
+    "BayesianGaussianMixture": "expmax.estimators.bayesian_mixture",
 }
 PRIVATE = {"model": "_model", "parameters": "_parameters", "encoder": "_encoder"}
 NEEDED = ("log_likelihood_", "status_", "n_features_in_")  # in every file of a fitted model

@@ -152,11 +152,12 @@ class Cell:
         """
         began = time.perf_counter()
         try:
-            trials = self._compare(self._glance(starts), keep)
-            for spike, _, record, origin, end in trials[:keep]:
-                if self.exhausted or end.objective < self._floor(spike) - near:
-                    break
-                self._climb_from(record, origin, end, self._floor(spike))
+            with np.errstate(all="ignore"):  # starts may be of any kind: what is irregular is seen
+                trials = self._compare(self._glance(starts), keep)
+                for spike, _, record, origin, end in trials[:keep]:
+                    if self.exhausted or end.objective < self._floor(spike) - near:
+                        break
+                    self._climb_from(record, origin, end, self._floor(spike))
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -266,21 +267,26 @@ class Cell:
         if self.search.best is None or self.search.best.status == "decreased":
             return
         began = time.perf_counter()
-        problem = self.training.problem
-        climb = self._climber(problem, self.estimator.tol, self.rng)
-        if problem is self.problem:
-            best = self.search.best
-            self.search.best = climb(best.point, best.history.reopen())
-        else:
-            share = len(self.source.block.x) / max(len(self.training.rows.x), 1)
-            problem.n_expect += int(self.problem.n_expect * share)
-            self.search = _continue(problem, climb, self.search, self.is_spike)
+        with np.errstate(all="ignore"):
+            self._certify()
         self.search.settle()
         self.search.records = [
             replace(record, agrees=abs(record.objective - self.best) < SAME)
             for record in self.search.records
         ]
         self.seconds += time.perf_counter() - began
+
+    def _certify(self) -> None:
+        problem = self.training.problem
+        climb = self._climber(problem, self.estimator.tol, self.rng)
+        if problem is self.problem:
+            best = self.search.best
+            assert best is not None
+            self.search.best = climb(best.point, best.history.reopen())
+        else:
+            share = len(self.source.block.x) / max(len(self.training.rows.x), 1)
+            problem.n_expect += int(self.problem.n_expect * share)
+            self.search = _continue(problem, climb, self.search, self.is_spike)
 
     def settle_for(self) -> None:
         """Keep the best so far, labelled as such."""

@@ -100,7 +100,7 @@ def select(
     >>> choice
     Selection(6 candidates by bic, 0 failed; best: Poisson, K = 2)
     >>> choice.best_estimator_.params_["rate"].round(2)
-    array([ 1.  , 10.33])
+    array([ 1. , 10.3])
     """
     if criterion not in (*CRITERIA, "cv", "lrt"):
         raise parameter_error("criterion", "one of bic, aic, icl, cv, lrt", criterion)
