@@ -101,5 +101,6 @@ class Problem:
         magnitude = getattr(self.model, "magnitude", None)
         size = 0.0
         if magnitude is not None:
-            size = float(magnitude(point.params, point.expectation.statistics))
+            with np.errstate(all="ignore"):
+                size = float(magnitude(point.params, point.expectation.statistics))
         return self.rounding(point) + 32 * EPS * size

@@ -253,7 +253,7 @@ class Gaussian(Family):
             spread = statistics.second + shift * (2 * np.abs(statistics.first) + counts * shift)
             logs = LOG_2PI + 1 + np.abs(np.log(covariance))
             return float((counts * logs + spread / covariance).sum())
-        values = np.linalg.eigvalsh(covariance)
+        values = np.maximum(np.linalg.eigvalsh(covariance), np.finfo(float).tiny)
         condition = values[:, -1] / values[:, 0]
         moved = shift * (2 * np.abs(statistics.first) + counts[:, None] * shift)
         spread = np.trace(statistics.second, axis1=1, axis2=2) + moved.sum(axis=1)
