@@ -106,7 +106,7 @@ class Mixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, B
     effort : {"quick", "default", "thorough"}
         How many E-steps the search may spend.
     tol : float
-        Nats of the total log-likelihood that may be left to gain.
+        Nats of the total log-likelihood that may be left to gain; 0 makes all `max_iter` updates.
     max_iter : int
         Parameter updates of the final run.
     random_state : int, RandomState or None
