@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -595,7 +596,11 @@ class _Starts:
 
     def __post_init__(self) -> None:
         self.random_state = check_random_state(self.estimator.random_state)
-        self.points = _complete(self.x)
+
+    @cached_property
+    def points(self) -> NDArray[Any]:
+        """Rows as k-means takes them; not made where every parameter was given."""
+        return _complete(self.x)
 
     def starts(self, rngs: Iterator[np.random.Generator]) -> Iterator[Start[MixtureParameters]]:
         """One start for each generator; the recipes draw from scikit-learn's own random state."""
@@ -713,7 +718,7 @@ def _complete(x: NDArray[Any]) -> NDArray[Any]:
     if missing.any():
         mean = np.where(missing, 0.0, x).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
         x = np.where(missing, mean, x)
-    size = float(np.abs(x).max())
+    size = max(float(x.max()), -float(x.min()))  # no copy of the data
     if size > 0 and not 1e-60 < size < 1e60:
         return np.asarray(np.ldexp(x.astype(float), -int(np.frexp(size)[1])))
     return x
