@@ -16,14 +16,12 @@ from expmax.families.bernoulli import Bernoulli
 from expmax.families.binomial import Binomial
 from expmax.families.categorical import Categorical
 from expmax.families.geometric import Geometric
+from expmax.families.local_statistics import LocalStatistics
 from expmax.families.multinomial import Multinomial
 from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.poisson import Poisson
-from expmax.families.solvers import (
-    LocalStatistics,
-    dirichlet_concentration,
-    dirichlet_mean_log,
-)
+from expmax.families.solvers import dirichlet_concentration
+from expmax.families.special import dirichlet_mean_log
 from expmax.families.weibull import Weibull
 from expmax.statistics import Additive, Array
 from tests.cases import CASES, Case

@@ -9,7 +9,7 @@ import pytest
 
 from expmax import Bernoulli, Categorical, Gaussian, Poisson, Product
 from expmax.data.files import read_file
-from expmax.data.tables import read_table
+from expmax.data import read_table
 from expmax.errors import DataError
 from expmax.selection.columns import Choice, choose_family
 

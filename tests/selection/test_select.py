@@ -397,9 +397,9 @@ def test_progress_is_told_in_words():
 def test_rows_of_every_container():
     rows = np.array([2, 0])
     x = np.arange(6.0).reshape(3, 2)
-    for data in (x, x.tolist(), pd.DataFrame(x), pl.DataFrame(x), em.data.tables.read_table(x)):
+    for data in (x, x.tolist(), pd.DataFrame(x), pl.DataFrame(x), em.data.read_table(x)):
         taken = take_rows(data, rows)
-        assert_allclose(em.data.tables.read_table(taken).values, x[rows])
+        assert_allclose(em.data.read_table(taken).values, x[rows])
 
 
 def test_an_interrupt_keeps_what_was_found(monkeypatch):

@@ -1,7 +1,9 @@
 """Data as users have them, read into validated tables: arrays, lists, data frames, files."""
 
+from expmax.data.columns import Category, Column, Encoding, Kind
 from expmax.data.files import read_file
-from expmax.data.tables import Category, Column, Encoded, Encoding, Kind, Table, read_table
+from expmax.data.reading import read_table
+from expmax.data.tables import Encoded, Table
 
 __all__ = [
     "Category",

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expmax.data.tables import Kind, Table, read_table, table_of_columns
+from expmax.data.columns import Kind
+from expmax.data.reading import read_table
+from expmax.data.tables import Table, table_of_columns
 from expmax.errors import DataError, MissingDependencyError, MissingFileError, parameter_error
 
 if TYPE_CHECKING:

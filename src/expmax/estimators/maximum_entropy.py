@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.reduce import make_compute
-from expmax.data.tables import read_table
+from expmax.data.reading import read_table
 from expmax.errors import ConvergenceWarning, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.maxent.calibration import CalibrationResult, calibrate_rows

@@ -23,7 +23,8 @@ from expmax.compute.blas import single_threaded_blas
 from expmax.compute.reduce import Serial, make_compute
 from expmax.contract import Block, Parameters, Start, iterate_rows, make_blocks
 from expmax.data.compression import Rows, compress
-from expmax.data.tables import Table, read_table
+from expmax.data.reading import read_table
+from expmax.data.tables import Table
 from expmax.engine.acceleration import accelerators
 from expmax.engine.loop import Run, ascend, certificate_of
 from expmax.engine.problem import Point, Problem

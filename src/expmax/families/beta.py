@@ -11,12 +11,9 @@ from scipy.special import polygamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import (
-    collapsed,
-    dirichlet_concentration,
-    dirichlet_mean_log,
-    log_beta,
-)
+from expmax.families.degeneracy import collapsed
+from expmax.families.solvers import dirichlet_concentration
+from expmax.families.special import dirichlet_mean_log, log_beta
 from expmax.statistics import Array
 
 __all__ = ["Beta"]

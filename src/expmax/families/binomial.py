@@ -12,7 +12,8 @@ from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
 from expmax.families.charts import FamilyChart, LogitChart
-from expmax.families.solvers import expected_over_binomial, log_choose
+from expmax.families.expectations import expected_over_binomial
+from expmax.families.special import log_choose
 from expmax.statistics import Array
 
 __all__ = ["Binomial"]

@@ -11,7 +11,8 @@ from scipy.special import digamma, gammaln, polygamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import collapsed, gamma_shape
+from expmax.families.degeneracy import collapsed
+from expmax.families.solvers import gamma_shape
 from expmax.statistics import Array
 
 __all__ = ["Gamma"]

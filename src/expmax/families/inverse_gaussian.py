@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import collapsed, scaled_exp1
+from expmax.families.degeneracy import collapsed
+from expmax.families.special import scaled_exp1
 from expmax.statistics import Array
 
 __all__ = ["InverseGaussian"]

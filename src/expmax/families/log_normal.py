@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import collapsed
+from expmax.families.degeneracy import collapsed
 from expmax.statistics import Array
 
 __all__ = ["LogNormal"]

@@ -13,7 +13,7 @@ from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily
 from expmax.families.charts import CategoryChart, FamilyChart
-from expmax.families.solvers import expected_over_binomial
+from expmax.families.expectations import expected_over_binomial
 from expmax.statistics import Array
 
 __all__ = ["Multinomial"]

@@ -14,7 +14,8 @@ from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.base import ExponentialFamily, Family, Memo
 from expmax.families.charts import FamilyChart
-from expmax.families.solvers import (
+from expmax.families.expectations import expected_over_counts
+from expmax.families.local_statistics import (
     HALF,
     UNIT_NODES,
     Anchor,
@@ -22,11 +23,8 @@ from expmax.families.solvers import (
     LocalChart,
     LocalStatistics,
     climb,
-    expected_over_counts,
-    log1p_minus,
-    log_rising_excess,
-    log_rising_over_factorial,
 )
+from expmax.families.special import log1p_minus, log_rising_excess, log_rising_over_factorial
 from expmax.statistics import Additive, Array
 
 __all__ = ["NegativeBinomial"]

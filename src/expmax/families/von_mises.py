@@ -9,12 +9,9 @@ import numpy as np
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import ExponentialFamily
-from expmax.families.solvers import (
-    bessel_ratio,
-    collapsed,
-    concentration_of_resultant,
-    log_bessel_i,
-)
+from expmax.families.degeneracy import collapsed
+from expmax.families.solvers import concentration_of_resultant
+from expmax.families.special import bessel_ratio, log_bessel_i
 from expmax.statistics import Array
 
 __all__ = ["VonMises"]

@@ -11,7 +11,8 @@ from scipy.special import gamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.base import Family, Memo
-from expmax.families.solvers import (
+from expmax.families.degeneracy import collapsed
+from expmax.families.local_statistics import (
     HALF,
     UNIT_NODES,
     Anchor,
@@ -19,7 +20,6 @@ from expmax.families.solvers import (
     LocalChart,
     LocalStatistics,
     climb,
-    collapsed,
 )
 from expmax.statistics import Array
 

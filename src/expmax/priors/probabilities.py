@@ -15,7 +15,7 @@ from expmax.families.bernoulli import Bernoulli
 from expmax.families.binomial import Binomial
 from expmax.families.multinomial import Multinomial
 from expmax.families.negative_binomial import NegativeBinomial
-from expmax.families.solvers import log_beta, log_rising_over_factorial
+from expmax.families.special import log_beta, log_rising_over_factorial
 from expmax.priors.conjugate import Coordinates, MomentConjugate, check_positive
 from expmax.statistics import Array
 

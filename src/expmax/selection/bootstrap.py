@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from expmax.data.tables import read_table, table_of_columns
+from expmax.data.reading import read_table
+from expmax.data.tables import table_of_columns
 from expmax.errors import parameter_error
 from expmax.selection.candidates import Candidate, Combination
 from expmax.selection.fitting import fit_combinations

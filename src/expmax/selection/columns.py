@@ -27,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from expmax.data.tables import Column, Table
+from expmax.data.columns import Column
+from expmax.data.tables import Table
 from expmax.errors import DataError
 from expmax.families.base import Family
 from expmax.families.bernoulli import Bernoulli

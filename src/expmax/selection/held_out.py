@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from expmax.data.tables import Table, read_table, table_of_columns
+from expmax.data.reading import read_table
+from expmax.data.tables import Table, table_of_columns
 from expmax.errors import ExpmaxError
 from expmax.selection.candidates import Candidate, Combination
 from expmax.selection.fitting import fit_combinations

@@ -63,7 +63,7 @@ def find_columns(
 
     Examples
     --------
-    >>> from expmax.data.tables import read_table
+    >>> from expmax.data import read_table
     >>> find_columns("2,0", read_table([[1, 2, 3]]))
     [2, 0]
     """

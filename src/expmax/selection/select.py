@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_random_state
 
-from expmax.data.tables import read_table
+from expmax.data.reading import read_table
 from expmax.errors import ConvergenceWarning, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.selection.bootstrap import choose_by_tests, refuse_one_size, whole_weights
