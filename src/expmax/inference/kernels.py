@@ -21,8 +21,9 @@ from expmax.inference import (
     kernels_plain,
 )
 from expmax.inference.kernels_inputs import FLOAT, ready, rows
-from expmax.inference.kernels_monomials import Coefficients, coefficients
-from expmax.inference.kernels_tiles import GROUP, Array, padded, scratch
+from expmax.inference.kernels_monomials import blank, polynomial
+from expmax.inference.kernels_tiles import Array, padded, scratch
+from expmax.inference.lanes import LANES
 
 PLAIN_COLUMNS = 5  # up to here the kernel that knows d at compile time is the fastest
 # Monomials about one reference let rounding grow by at most this factor (`cancellation`), then the
@@ -101,15 +102,15 @@ def expect_gaussian(
     precision_cholesky = ready(precision_cholesky, FLOAT)
     K, d = means.shape
     if d > PLAIN_COLUMNS:
-        polynomial = coefficients(log_weights, means, precision_cholesky)
-        if not polynomial.cancellation <= MAX_CANCELLATION:
+        form = polynomial(log_weights, means, precision_cholesky)
+        if not form.cancellation <= MAX_CANCELLATION:
             return _expect_centred(x, weight, label, log_weights, means, precision_cholesky)
-        S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, K, polynomial)
-        counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
-        kernels_monomials.unpack_full(S, counts, first, second)
-        references = np.repeat(polynomial.reference[None], K, axis=0)
+        counts, S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, form)
+        first, second = np.empty((K, d)), np.empty((K, d, d))
+        kernels_monomials.unpack_full(S, form.first, first, second)
+        references = np.repeat(form.reference[None, :d], K, axis=0)
         return GaussianSums(counts, references, first, second, log_likelihood, entropy)
-    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
+    counts, first, second = np.empty(K), np.empty((K, d)), np.empty((K, d, d))
     log_likelihood, entropy = kernels_plain.e_step(
         x,
         weight,
@@ -117,7 +118,7 @@ def expect_gaussian(
         log_weights,
         means,
         precision_cholesky,
-        scratch(d + K + 4),
+        scratch(kernels_plain.work_size(d, K)),
         counts,
         first,
         second,
@@ -151,16 +152,14 @@ def expect_diagonal(
     means = ready(means, FLOAT)
     scale = ready(precision_scale, FLOAT)
     K, d = means.shape
-    polynomial = coefficients(log_weights, means, scale)
-    if polynomial.cancellation <= MAX_CANCELLATION:
-        S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, K, polynomial)
-        counts, first, second = np.split(S[:K, : 1 + 2 * d], [1, 1 + d], axis=1)
-        references = np.repeat(polynomial.reference[None], K, axis=0)
-        return GaussianSums(
-            counts[:, 0].copy(), references, first.copy(), second.copy(), log_likelihood, entropy
-        )
+    form = polynomial(log_weights, means, scale)
+    if form.cancellation <= MAX_CANCELLATION:
+        counts, S, log_likelihood, entropy = kernels_monomials.expect(x, weight, label, form)
+        first, second = S[:, :d].copy(), S[:, form.first : form.first + d].copy()
+        references = np.repeat(form.reference[None, :d], K, axis=0)
+        return GaussianSums(counts, references, first, second, log_likelihood, entropy)
     counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d))
-    work = scratch(d + K + 3)
+    work = scratch(kernels_centred.work_size(d, K))
     log_likelihood, entropy = kernels_centred.e_step_diagonal(
         x, weight, label, log_weights, means, scale, work, counts, first, second
     )
@@ -176,7 +175,7 @@ def cancellation(log_weights: Array, means: Array, precision: Array) -> float:
     """
     if precision.ndim == 3 and means.shape[1] <= PLAIN_COLUMNS:
         return 1.0
-    growth = coefficients(*(ready(a, FLOAT) for a in (log_weights, means, precision)))
+    growth = polynomial(*(ready(a, FLOAT) for a in (log_weights, means, precision)))
     return growth.cancellation if growth.cancellation <= MAX_CANCELLATION else 1.0
 
 
@@ -207,15 +206,12 @@ def expect_linear(
     """
     t, weight, label = rows(t, weight, label)
     K, P = natural.shape
-    weights = np.zeros((padded(K, 2), padded(1 + P, GROUP)))
-    weights[:K, 0], weights[:K, 1 : 1 + P] = offset, natural
-    left, right = np.zeros((2, weights.shape[1]), np.int64)
-    left[1 : 1 + P] = np.arange(1, 1 + P)
-    polynomial = Coefficients((), left, right, weights, np.zeros(P), 1.0)
-    S, log_likelihood, entropy = kernels_monomials.expect(t, weight, label, K, polynomial)
+    form = blank((), K, P, 0)
+    form.offset[:], form.weights[:, :P] = offset, natural
+    counts, S, log_likelihood, entropy = kernels_monomials.expect(t, weight, label, form)
     if log_base is not None:
         log_likelihood += float(log_base.sum() if len(weight) == 0 else weight @ log_base)
-    return LinearSums(S[:K, 0].copy(), S[:K, 1 : 1 + P].copy(), log_likelihood, entropy)
+    return LinearSums(counts, S[:, :P].copy(), log_likelihood, entropy)
 
 
 def maximize_full(counts: Array, reference: Array, first: Array, second: Array) -> FullCovariances:
@@ -289,9 +285,9 @@ def _expect_centred(
 ) -> GaussianSums:
     """Sums about the means, for any number of columns."""
     K, d = means.shape
-    width = padded(d, GROUP)
-    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, width, width))
-    work = scratch(d + K + 2 * width + 3)
+    height = padded(d, LANES)
+    counts, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, height, height))
+    work = scratch(kernels_centred.work_size(d, K))
     log_likelihood, entropy = kernels_centred.e_step_full(
         x, weight, label, log_weights, means, precision_cholesky, work, counts, first, second
     )

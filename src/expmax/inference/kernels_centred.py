@@ -1,7 +1,7 @@
 """Gaussian E-steps centred about the current means, for any number of columns.
 
 The accurate paths: nothing cancels, however far the components lie apart and however nearly the
-columns are collinear.  About half as fast as monomials at 10 to 16 columns.
+columns are collinear.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -9,102 +9,121 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from expmax.inference.kernels_tiles import (
     BLOCK,
-    GROUP,
     LOG_2PI,
-    add_product,
+    STRIPS,
+    accumulate,
+    add_counts,
     add_sums,
-    inner,
+    by_tiles,
+    column_of,
+    fill,
     kernel,
     load,
-    normalise,
+    padded,
     softmax,
 )
+from expmax.inference.lanes import LANES, ROWS, staged, total
+
+_AT = range(0, ROWS, LANES)
 
 
-@inner
-def residuals(z, mean, E):
-    """E[j] = z[j] - mean[j]."""
-    for j in range(len(mean)):
-        zj, e, m = z[j], E[j], mean[j]
-        for b in range(BLOCK):
-            e[b] = zj[b] - m
+@staged()
+def residuals(emit, z, height, means, k, d, E):
+    """E[j] = z[j] - means[k, j], j < d; both have `height` rows."""
+    with emit.loop(STRIPS) as s, emit.loop(d) as j:
+        at, mean = (s * height + j) * ROWS, means.splat(k * d + j)
+        for c in _AT:
+            E.store((z + at).load(c) - mean, at + c)
 
 
-@inner
-def log_joint(z, offset, means, U, E, Y, L):
-    """L[k, b] = offset[k] - |U_k (x_b - mean_k)|² / 2; U lower triangular, E and Y work rows."""
-    width = U.shape[1]
-    for k in range(len(means)):
-        residuals(z, means[k], E)
-        Y[:] = 0.0
-        for g in range(0, width, GROUP):  # rows g to g + GROUP of the triangle
-            add_product(U[k, g : g + GROUP], 0, g + GROUP, E, Y[g : g + GROUP])
-        row, c = L[k], offset[k]
-        for b in range(BLOCK):
-            row[b] = c
-        for j in range(means.shape[1]):
-            y = Y[j]
-            for b in range(BLOCK):
-                row[b] -= 0.5 * y[b] * y[b]
+@staged()
+def log_joint(emit, E, height, P, offset, k, d, K, L):
+    """L[k, b] = offset[k] - |P_k' e_b|² / 2, P_k being upper triangular."""
+    with emit.loop(STRIPS) as s:
+        strip, factor = E + s * height * ROWS, P + k * d * d
+        distance = [emit.variable(emit.splat(0.0)) for _ in _AT]
+
+        def tile(j, n):
+            """Elements j to j + n of P' e: columns up to j of P enter all of them."""
+
+            def weight(i, p):
+                return factor.splat(p * d + j + i)
+
+            def column(p):
+                return column_of(strip, p)
+
+            y = [[emit.variable(emit.splat(0.0)) for _ in _AT] for _ in range(n)]
+            accumulate(emit, y, 0, j + 1, weight, column)
+            for p in range(1, n):
+                for i in range(p, n):
+                    for one, number in zip(y[i], column(j + p), strict=True):
+                        one.value += weight(i, j + p) * number
+            for registers in y:
+                for one, sum_of_squares in zip(registers, distance, strict=True):
+                    sum_of_squares.value += one.value * one.value
+
+        by_tiles(emit, emit.index(0), d, tile)
+        for c, sum_of_squares in zip(_AT, distance, strict=True):
+            L.store(offset.splat(k) - 0.5 * sum_of_squares.value, (s * K + k) * ROWS + c)
 
 
-@inner
-def add_moments(z, R, means, E, Y, counts, first, second):
-    """Add Σ_b r, r e and, in the blocks on and above the diagonal, r e e'; e = x_b - mean_k."""
-    d, width = means.shape[1], second.shape[1]
-    for k in range(len(means)):
-        residuals(z, means[k], E)
-        r = R[k]
-        s = 0.0
-        for b in range(BLOCK):
-            s += r[b]
-        counts[k] += s
-        for i in range(d):
-            e, y = E[i], Y[i]
-            s = 0.0
-            for b in range(BLOCK):
-                w = r[b] * e[b]
-                y[b] = w
-                s += w
-            first[k, i] += s
-        for g in range(0, width, GROUP):
-            add_sums(Y[g : g + GROUP], E[g:], second[k, g : g + GROUP], g, width - g)
+@staged()
+def weigh(emit, E, height, R, k, K, d, Y, first):
+    """Y = r e, and its sums added to first[k]."""
+    with emit.loop(d) as j:
+        total = emit.variable(emit.splat(0.0))
+        with emit.loop(STRIPS) as s:
+            at = (s * height + j) * ROWS
+            for c, r in zip(_AT, column_of(R, s * K + k), strict=True):
+                y = r * (E + at).load(c)
+                Y.store(y, at + c)
+                total.value += y
+        first.add(total.value.sum(), k * d + j)
+
+
+def work_size(d: int, K: int) -> int:
+    """Numbers that either kernel needs to work on."""
+    height = padded(d, LANES)
+    return (3 * height + K + 1) * BLOCK + (BLOCK + LANES) * d + height + K
 
 
 @kernel
 def e_step_full(x, weight, label, log_weights, means, P, work, counts, first, second):
-    """Expected moments about the means, added to zeroed counts, first and second.
+    """Expected moments about the means, added to counts, first and second.
 
-    second is (K, width, width), width being d padded to a multiple of GROUP.
+    second is (K, height, height), height being d padded to a multiple of LANES.
     """
     K, d = means.shape
-    width = second.shape[1]
-    z, L, E = work[:d], work[d : d + K], work[d + K : d + K + width]
-    Y = work[d + K + width : d + K + 2 * width]
-    end = d + K + 2 * width
-    top, total, slope = work[end], work[end + 1], work[end + 2]
-    E[d:], Y[d:] = 0.0, 0.0
-    shift, offset, U = np.zeros(d), np.zeros(K), np.zeros((K, width, width))
+    height = second.shape[1]
+    z, E, Y = work, work[height * BLOCK :], work[2 * height * BLOCK :]
+    L = Y[height * BLOCK :]
+    w, shift, offset = L[K * BLOCK :], L[(K + 1) * BLOCK :], L[(K + 1) * BLOCK + height :]
+    spare = offset[K:]
+    fill(E, 0, height * BLOCK, 0.0)
+    fill(Y, 0, height * BLOCK, 0.0)
+    fill(shift, 0, height, 0.0)
     for k in range(K):
         offset[k] = log_weights[k] - 0.5 * d * LOG_2PI
         for j in range(d):
             offset[k] += math.log(P[k, j, j])
-            for i in range(j + 1):
-                U[k, j, i] = P[k, i, j]
     log_likelihood, entropy = 0.0, 0.0
     for start in range(0, len(x), BLOCK):
         n = min(BLOCK, len(x) - start)
-        load(x, start, n, shift, z)
-        log_joint(z, offset, means, U, E, Y, L)
-        evidence, uncertainty = softmax(L, K, n, label, weight, start, top, total, slope)
+        load(x, start, n, shift, z, height, spare)
+        for k in range(K):
+            residuals(z, height, means, k, d, E)
+            log_joint(E, height, P, offset, k, d, K, L)
+        evidence, uncertainty = softmax(L, K, n, label, weight, start, w)
         log_likelihood += evidence
         entropy += uncertainty
-        normalise(L, K, total)
-        add_moments(z, L, means, E, Y, counts, first, second)
+        add_counts(L, K, counts)
+        for k in range(K):
+            residuals(z, height, means, k, d, E)
+            weigh(E, height, L, k, K, d, Y, first)
+            for g in range(0, height, LANES):  # what lies on and above the diagonal
+                add_sums(Y, height, g + LANES, E, height, g, g + LANES, second[k], height)
     for k in range(K):
         for i in range(d):
             for j in range(i):
@@ -112,63 +131,58 @@ def e_step_full(x, weight, label, log_weights, means, P, work, counts, first, se
     return log_likelihood, entropy
 
 
-@inner
-def diagonal_log_joint(z, offset, means, precision_scale, L):
-    """L[k, b] = offset[k] - Σ_j ((x_bj - mean_kj) / sd_kj)² / 2, two columns at a time."""
-    d = means.shape[1]
-    for k in range(len(means)):
-        row, m, s, c = L[k], means[k], precision_scale[k], offset[k]
-        for b in range(BLOCK):
-            row[b] = c
-        for j in range(0, d - 1, 2):
-            x, m0, s0, y, m1, s1 = z[j], m[j], s[j], z[j + 1], m[j + 1], s[j + 1]
-            for b in range(BLOCK):
-                row[b] -= 0.5 * (((x[b] - m0) * s0) ** 2 + ((y[b] - m1) * s1) ** 2)
-        if d % 2:
-            x, m0, s0 = z[d - 1], m[d - 1], s[d - 1]
-            for b in range(BLOCK):
-                row[b] -= 0.5 * ((x[b] - m0) * s0) ** 2
+@staged()
+def diagonal_log_joint(emit, z, height, offset, means, scale, d, K, L):
+    """L[k, b] = offset[k] - Σ_j (scale_kj (x_bj - mean_kj))² / 2."""
+    with emit.loop(STRIPS) as s, emit.loop(K) as k:
+        distance = [emit.variable(emit.splat(0.0)) for _ in _AT]
+        with emit.loop(d) as j:
+            mean, factor = means.splat(k * d + j), scale.splat(k * d + j)
+            for x, one in zip(column_of(z, s * height + j), distance, strict=True):
+                y = (x - mean) * factor
+                one.value += y * y
+        for c, one in zip(_AT, distance, strict=True):
+            L.store(offset.splat(k) - 0.5 * one.value, (s * K + k) * ROWS + c)
 
 
-@inner
-def add_diagonal_moments(z, R, means, counts, first, second):
-    """Add Σ_b r, r e, r e² with e = x_bj - mean_kj."""
-    for k in range(len(means)):
-        r, s = R[k], 0.0
-        for b in range(BLOCK):
-            s += r[b]
-        counts[k] += s
-        for j in range(means.shape[1]):
-            x, m, s1, s2 = z[j], means[k, j], 0.0, 0.0
-            for b in range(BLOCK):
-                w = r[b] * (x[b] - m)
-                s1 += w
-                s2 += w * (x[b] - m)
-            first[k, j] += s1
-            second[k, j] += s2
+@staged()
+def add_diagonal_moments(emit, z, height, R, means, d, K, first, second):
+    """Add Σ_b r e and r e² with e = x_bj - mean_kj."""
+    with emit.loop(K) as k, emit.loop(d) as j:
+        mean = means.splat(k * d + j)
+        sums = [[emit.variable(emit.splat(0.0)) for _ in _AT] for _ in range(2)]
+        with emit.loop(STRIPS) as s:
+            x, r = column_of(z, s * height + j), column_of(R, s * K + k)
+            for i in range(len(_AT)):
+                e = x[i] - mean
+                y = r[i] * e
+                sums[0][i].value += y
+                sums[1][i].value += y * e
+        for out, parts in zip((first, second), sums, strict=True):
+            out.add(total(one.value for one in parts).sum(), k * d + j)
 
 
 @kernel
-def e_step_diagonal(
-    x, weight, label, log_weights, means, precision_scale, work, counts, first, second
-):
-    """Expected moments about the means, added to zeroed counts, first and second (K, d)."""
+def e_step_diagonal(x, weight, label, log_weights, means, scale, work, counts, first, second):
+    """Expected moments about the means, added to counts, first and second (K, d)."""
     K, d = means.shape
-    z, L = work[:d], work[d : d + K]
-    top, total, slope = work[d + K], work[d + K + 1], work[d + K + 2]
-    shift, offset = np.zeros(d), np.zeros(K)
+    height = (d + LANES - 1) // LANES * LANES
+    z, L = work, work[height * BLOCK :]
+    w, shift, offset = L[K * BLOCK :], L[(K + 1) * BLOCK :], L[(K + 1) * BLOCK + height :]
+    spare = offset[K:]
+    fill(shift, 0, height, 0.0)
     for k in range(K):
         offset[k] = log_weights[k] - 0.5 * d * LOG_2PI
         for j in range(d):
-            offset[k] += math.log(precision_scale[k, j])
+            offset[k] += math.log(scale[k, j])
     log_likelihood, entropy = 0.0, 0.0
     for start in range(0, len(x), BLOCK):
         n = min(BLOCK, len(x) - start)
-        load(x, start, n, shift, z)
-        diagonal_log_joint(z, offset, means, precision_scale, L)
-        evidence, uncertainty = softmax(L, K, n, label, weight, start, top, total, slope)
+        load(x, start, n, shift, z, height, spare)
+        diagonal_log_joint(z, height, offset, means, scale, d, K, L)
+        evidence, uncertainty = softmax(L, K, n, label, weight, start, w)
         log_likelihood += evidence
         entropy += uncertainty
-        normalise(L, K, total)
-        add_diagonal_moments(z, L, means, counts, first, second)
+        add_counts(L, K, counts)
+        add_diagonal_moments(z, height, L, means, d, K, first, second)
     return log_likelihood, entropy

@@ -13,7 +13,9 @@ import numpy as np
 
 from expmax.contract import Block, Parameters
 from expmax.families.base import ExponentialFamily, Family, MomentStatistics
-from expmax.families.gaussian import Gaussian, GaussianStatistics, precision_cholesky
+from expmax.families.gaussian import Gaussian
+from expmax.families.gaussian_moments import GaussianStatistics, add_ridge
+from expmax.families.precision import precision_cholesky
 from expmax.statistics import Additive, Array
 
 __all__ = ["cancellation", "expect", "expected_log_joint", "maximize", "pays"]
@@ -132,9 +134,7 @@ def _with_ridge(family: Gaussian, statistics: Any) -> Array:
     last = _last_ridge
     if last is not None and last[0] is statistics and last[1] == family.penalty:
         return last[2]
-    second = statistics.second.copy()
-    diagonal = np.einsum("kii->ki", second)  # a view
-    diagonal += (family.penalty * statistics.counts)[:, None]
+    second = add_ridge(statistics.second.copy(), family.penalty * statistics.counts)
     _last_ridge = (statistics, family.penalty, second)
     return second
 
