@@ -267,6 +267,7 @@ MULTINOMIAL = arrays(probability=[[0.2, 0.5, 0.3], [0.98, 0.01, 0.01], [1e-7, 0.
 GEOMETRIC = arrays(probability=[0.03, 0.5, 0.99])
 GEOMETRIC_EXTREME = arrays(probability=[1e-9, 1e-4, 1 - 1e-9])
 GAMMA = arrays(shape=[0.5, 1.0, 40.0], rate=[0.1, 1.0, 3.0])
+GAMMA_OF_SHAPE = arrays(shape=[2.5, 2.5, 2.5], rate=[2, 0.05, 40])
 GAMMA_EXTREME = arrays(shape=[1e-3, 1e5, 1e8, 30.0], rate=[1e-3, 1e3, 1e8, 1e12])
 INVERSE_GAUSSIAN = arrays(mean=[0.5, 2.0, 30.0], shape=[0.4, 40.0, 100.0])
 INVERSE_GAUSSIAN_EXTREME = arrays(mean=[1e3, 2.0, 1e-4], shape=[1e-3, 1e8, 1e-4])
@@ -444,6 +445,17 @@ CASES: list[Case] = [
         outside=[[0], [-1], [np.inf]],
         quadrature=positive(-90, 9, 0.01),
         fit=gamma_fit,
+    ),
+    Case(
+        "Gamma of shape 2.5",
+        Gamma(shape=2.5),
+        GAMMA_OF_SHAPE,
+        column(1e-200, 0.01, 1, 13, 100),
+        by_scipy(each(lambda a, b: stats.gamma(a, scale=1 / b), GAMMA_OF_SHAPE)),
+        n_parameters=3,
+        outside=[[0], [-1], [np.inf]],
+        quadrature=positive(-90, 9, 0.01),
+        fit=lambda x: {"shape": np.array([2.5]), "rate": 2.5 / x.mean(axis=0)},
     ),
     Case(
         "Gamma extreme",

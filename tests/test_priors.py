@@ -61,6 +61,11 @@ CASES = [
     Case("Poisson", conjugate(Poisson(), shape=2.5, rate=0.8), rng().poisson(4, (9, 1))),
     Case("Exponential", conjugate(Exponential(), shape=2.5, rate=3.0), rng().gamma(1, 2, (9, 1))),
     Case(
+        "Gamma of known shape",
+        conjugate(Gamma(2.5), shape=3.5, rate=1.3),
+        rng().gamma(2.5, 0.7, (9, 1)),
+    ),
+    Case(
         "Bernoulli",
         conjugate(Bernoulli(), a=[0.5, 2.0], b=[1.5, 3.0]),
         rng().integers(0, 2, (9, 2)),
@@ -334,6 +339,8 @@ def test_predictives_of_scipy() -> None:
     assert_allclose(q.log_predictive(x), expected)
     q = conjugate(Exponential(), shape=2.5, rate=3.0)
     assert_allclose(q.log_predictive(x), stats.lomax.logpdf(x, 2.5, scale=3.0))
+    q = conjugate(Gamma(1.5), shape=2.5, rate=3.0)
+    assert_allclose(q.log_predictive(x + 0.1), stats.betaprime.logpdf(x + 0.1, 1.5, 2.5, scale=3.0))
     q = conjugate(Binomial(7), a=1.5, b=2.0)
     assert_allclose(q.log_predictive(x), stats.betabinom.logpmf(x, 7, 1.5, 2.0))
     q = conjugate(Geometric(), a=2.5, b=1.3)

@@ -123,7 +123,12 @@ class Chart(Protocol[P, Seen]):
         ...
 
     def score(self, params: P, statistics: Seen) -> Array:
-        """∂(Q(θ; S) + log prior)/∂v at the parameters."""
+        """∂(Q(θ; S) + log prior)/∂v at the parameters θ: by Fisher's identity the score of the objective.
+
+        The statistics must be those of an E-step at the same θ. Sums of an augmented family (`StudentT`,
+        `NegativeBinomial`) depend on θ even for given responsibilities, and with those of another θ this is
+        no gradient of anything.
+        """
         ...
 
 
@@ -146,7 +151,13 @@ class LatentModel(Protocol[P, S]):
     `space` (a `ParameterSpace`) or `chart(params, statistics)` (a `Chart`) for acceleration, certificate and
     standard errors; `score(params, statistics)` = ∂Q/∂pack(θ); `degeneracies(params, statistics)`;
     `boundary(params)`, names of parameters on the edge of their space; `starts(blocks, rng)`;
-    `magnitude(params, statistics)`, the size of the terms that Q sums.
+    `coincident(params, statistics)`, pairs of components that are one; `magnitude(params, statistics)`, the
+    size of the terms that Q sums; `information(params, blocks)`,
+    −∇²(ℓ + log prior) at pack(θ), or None; `approximation_error(params, statistics)`, nats, of kind
+    "approximate"; `explain_not_finite(params, blocks)`, in words; `reduce(params)`, for parameter-expanded EM
+    (Liu, Rubin & Wu 1998, Biometrika 85(4)): `maximize` may then return parameters of a larger model, at which
+    `expected_log_joint` is taken to prove the ascent, and `reduce` maps them to ordinary ones of the same
+    likelihood and log prior, which are all that anything else sees. Ordinary parameters reduce to themselves.
     """
 
     def expect(self, params: P, block: Block) -> Expectation[S]:

@@ -10,10 +10,11 @@ these keys:
 `number`   one such number
 `tuple`    a tuple
 `mapping`  key-value pairs, where some key is no string
-`class`    a record of expmax or a family, and its `fields`
+`class`    a record of expmax or a family, and its `fields`; a function by its module and name
 ========== ====================================================================================
 
-Decoding builds nothing but arrays, records of expmax, and families: ours, or already imported.
+Decoding builds nothing but arrays, records of expmax, and families: ours, or already imported. Functions
+are looked up among modules already imported, never run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
 
 from expmax.errors import ParameterError
 from expmax.families.product import Product
@@ -106,13 +108,34 @@ def _encode_record(value: Any) -> dict[str, Any]:
         return {"class": "RandomState", "fields": encode(value.get_state(legacy=False))}
     if isinstance(value, np.dtype):
         return {"class": "dtype", "fields": {"name": value.str}}
-    if isinstance(value, Product):
+    if callable(value) and not isinstance(value, type) and hasattr(value, "__name__"):
+        return {"class": "function", "fields": _name_of_function(value)}
+    if issparse(value):
+        csr: Any = csr_array(value)  # type: ignore[call-overload]
+        parts = {"data": csr.data, "indices": csr.indices, "indptr": csr.indptr}
+        fields_of = {key: encode(item) for key, item in {**parts, "shape": csr.shape}.items()}
+        return {"class": "csr_array", "fields": fields_of}
+    if hasattr(value, "to_fields") and _is_ours(type(value)):
+        own = value.to_fields()
+    elif isinstance(value, Product):
         own = {"keys": value.keys, "families": value.families, "slices": value.slices}
     elif is_dataclass(value) and not isinstance(value, type) and _record_class(name) is type(value):
         own = {field.name: getattr(value, field.name) for field in fields(value)}
     else:
         raise ParameterError(f"a {name} has no place in a model file.")
     return {"class": name, "fields": {key: encode(item) for key, item in own.items()}}
+
+
+def _name_of_function(value: Any) -> dict[str, str]:
+    """Module and name of a function that can be found again by them."""
+    name = value.__name__
+    module = "numpy" if isinstance(value, np.ufunc) else getattr(value, "__module__", None)
+    if getattr(sys.modules.get(str(module)), name, None) is not value:
+        raise ParameterError(
+            f"the function {name} has no place in a model file. Use columns by name or number, functions of "
+            "NumPy such as np.log, or functions defined at the top of a module."
+        )
+    return {"module": str(module), "name": name}
 
 
 # ---------------------------------------------------------------------------------------- decoding
@@ -144,6 +167,13 @@ def _decode_record(value: dict[str, Any]) -> Any:
         state = np.random.RandomState()
         state.set_state(own)
         return state
+    if value["class"] == "function":
+        found = getattr(sys.modules.get(own["module"]), own["name"], None)
+        if not callable(found):
+            raise ValueError(f"no function {own['module']}.{own['name']}; import its module first")
+        return found
+    if value["class"] == "csr_array":
+        return csr_array((own["data"], own["indices"], own["indptr"]), shape=own["shape"])
     if value["class"] == "dtype":
         return np.dtype(own["name"])
     if value["class"] == "Product":
@@ -155,6 +185,8 @@ def _decode_record(value: dict[str, Any]) -> Any:
         raise ValueError(
             f"unknown class {value['class']!r}; import its module first if it is a family of yours"
         )
+    if hasattr(kind, "from_fields"):
+        return kind.from_fields(own)
     record = kind(**{field.name: own[field.name] for field in fields(kind) if field.init})
     for field in fields(kind):
         if not field.init:
@@ -178,10 +210,14 @@ def _record_class(name: str) -> Any:
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith("expmax."):
             found = vars(module).get(name)
-            if isinstance(found, type) and is_dataclass(found) and _is_ours(found):
+            if isinstance(found, type) and _is_ours(found) and _is_record(found):
                 return found
     family = find_family(name) if name in family_names() else None
     return family if hasattr(family, "__dataclass_fields__") else None
+
+
+def _is_record(kind: type) -> bool:
+    return is_dataclass(kind) or hasattr(kind, "from_fields")
 
 
 def _is_ours(kind: type) -> bool:

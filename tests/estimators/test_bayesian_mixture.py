@@ -132,7 +132,7 @@ def test_step_by_step_as_scikit_learn(steps: int) -> None:
         weight_concentration_prior_type=DIRICHLET,
     )
     our._check_parameters()
-    from expmax.estimators.bayesian_mixture import variational_model
+    from expmax.estimators.variational import variational_model
 
     x, weight, label = our._read_training(X, None, None)
     model = variational_model(our, x, weight)

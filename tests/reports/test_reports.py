@@ -286,3 +286,16 @@ def test_a_terminal_gets_its_own_width() -> None:
     stream = io.StringIO()
     Console(file=stream, width=40, color_system=None).print(summary(faithful()))
     assert max(map(len, stream.getvalue().splitlines())) <= 40
+
+
+def test_a_bound_is_called_one() -> None:
+    x = np.random.default_rng(0).poisson(np.repeat([2.0, 9.0], 60))[:, None]
+    model = Mixture(Poisson(), 2, inference="variational", random_state=0).fit(x)
+    text = str(model.summary())
+    assert f"bound on log p(X) {model.lower_bound_:.2f}" in text
+    assert f"log-likelihood at the posterior means {model.log_likelihood_:.2f}" in text
+    assert model.lower_bound_ < model.log_likelihood_
+    history = str(history_table(model))
+    assert "How the bound rose" in history
+    assert f"{model.lower_bound_:.6f}" in history
+    assert "bound" not in str(Mixture(Poisson(), 2, random_state=0).fit(x).summary())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 from typing import Any, Protocol, TypeVar
@@ -23,13 +23,22 @@ class Addable(Protocol):
 A = TypeVar("A", bound=Addable)
 
 
-def tree_sum(terms: Sequence[A]) -> A:
-    """Sum neighbours, then neighbours of those, …: rounding grows with log₂ of the number of terms."""
-    level = list(terms)
-    while len(level) > 1:
-        pairs = [level[i] + level[i + 1] for i in range(0, len(level) - 1, 2)]
-        level = pairs + level[len(pairs) * 2 :]
-    return level[0]
+def tree_sum(terms: Iterable[A]) -> A:
+    """Sum neighbours, then neighbours of those, …: rounding grows with log₂ of the number of terms.
+
+    Terms are added as they come: no more than log₂ of their number are held at a time.
+    """
+    sums: list[A] = []  # of complete subtrees, the widest first
+    for i, term in enumerate(terms):
+        total = term
+        while i & 1:
+            total = sums.pop() + total
+            i >>= 1
+        sums.append(total)
+    total = sums.pop()
+    while sums:
+        total = sums.pop() + total
+    return total
 
 
 class Serial:
@@ -39,7 +48,7 @@ class Serial:
         """The sum of function(block) in the fixed tree."""
         if len(blocks) == 1:
             return function(blocks[0])
-        return tree_sum([function(block) for block in blocks])
+        return tree_sum(function(block) for block in blocks)
 
 
 class Threads:
@@ -53,7 +62,7 @@ class Threads:
         """The sum of function(block) in the fixed tree, terms computed side by side."""
         if len(blocks) == 1:
             return function(blocks[0])
-        return tree_sum(list(self._pool.map(function, blocks)))
+        return tree_sum(self._pool.map(function, blocks))
 
 
 def make_compute(n_jobs: int | None) -> Serial | Threads:

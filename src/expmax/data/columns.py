@@ -41,7 +41,8 @@ class Column:
     def missing(self) -> NDArray[np.bool_]:
         """Which cells are missing, shape (n,)."""
         if self.kind == "text":
-            return np.fromiter((cell is None for cell in self.cells), bool, len(self.cells))
+            absent: NDArray[np.bool_] = np.asarray(self.cells == None, np.bool_)  # noqa: E711
+            return absent
         missing: NDArray[np.bool_] = np.isnan(self.cells)
         return missing
 
@@ -76,9 +77,8 @@ class Column:
         """The distinct values, sorted, and for each cell its position there; -1 where missing."""
         if self.kind == "text":
             found: list[Any] = sorted(set(self.cells) - {None})
-            index = {value: position for position, value in enumerate(found)}
-            places = (index.get(cell, -1) for cell in self.cells)
-            return found, np.fromiter(places, np.intp, len(self.cells))
+            index = {value: position for position, value in enumerate(found)} | {None: -1}
+            return found, np.fromiter(map(index.__getitem__, self.cells), np.intp, len(self.cells))
         present = ~self.missing
         values, inverse = np.unique(self.cells[present], return_inverse=True)
         positions = np.full(len(self.cells), -1)

@@ -139,6 +139,8 @@ def _array_of_rows(rows: Sequence[Any], name: str) -> NDArray[Any]:
 
 def _read_objects(cells: NDArray[Any], where: str) -> tuple[Kind, NDArray[Any]]:
     """Kind and cells of a column of Python objects."""
+    if set(map(type, cells)) == {str}:  # most columns of text: nothing to look for
+        return "text", cells.copy()
     missing = np.fromiter(map(_is_missing, cells), bool, len(cells))
     present = cells[~missing]
     kind = _kind_of_types(set(map(type, present)))

@@ -8,24 +8,24 @@ multiplied with vectors, by differences of scores, each one E-step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from expmax.engine.curvature import Local, conjugate_gradients, lanczos
 from expmax.engine.problem import Point, Problem
 from expmax.statistics import Array
 
-__all__ = ["ADVICE", "Certificate", "Trial", "certify"]
+__all__ = ["ADVICE", "FLAT", "Certificate", "Trial", "certify"]
 
 CG_STEPS = 10
 VERIFY_STEPS = 5
 LANCZOS_STEPS = 10
-DIFFERENCE = 1e-5  # step of the differences, in units of one observation's coordinate
 REACHES = (
     0.3,
     0.1,
     0.03,
 )  # how far from a saddle to look, in units of one observation's coordinate
+FLAT = 1e-4  # curvature that differences of scores cannot tell from none
 DROP = 10.0  # the estimate must fall by this factor after its own step
 
 
@@ -51,6 +51,8 @@ class Certificate:
         lines = [f"status: {self.status}", f"remaining gain: {self.remaining:.2g} nats"]
         if np.isfinite(self.rate):
             lines.append(f"EM rate of convergence: {self.rate:.4f}")
+        if self.saddles:
+            lines.append(f"saddle points met and left: {self.saddles}")
         lines.append(f"starts agreeing: {self.n_agreeing} of {self.n_starts}")
         lines += [f"on the boundary: {name}" for name in self.boundary]
         lines += [f"degenerate: {name}" for name in self.degenerate]
@@ -80,41 +82,21 @@ class Trial:
     escape: tuple[Point, ...] = ()  # where to go on from a saddle
 
 
-class _Local:
-    """Score and curvature around one point."""
-
-    def __init__(self, problem: Problem, point: Point) -> None:
-        self.problem = problem
-        self.chart: Any = problem.chart(point)
-        if self.chart is not None:
-            self.score: Array = self.chart.score(point.params, point.expectation.statistics)
-            self.step = DIFFERENCE * float(np.max(self.chart.scale))
-
-    def at(self, vector: Array) -> Point:
-        """The point at v."""
-        with np.errstate(all="ignore"):
-            return self.problem.at(self.chart.from_vector(vector))
-
-    def curve(self, direction: Array) -> Array:
-        """H · direction, by a forward difference of the score."""
-        length = float(np.linalg.norm(direction))
-        unit = direction / length
-        near = self.at(self.step * unit)
-        moved = self.chart.score(near.params, near.expectation.statistics)
-        return np.asarray((self.score - moved) * (length / self.step))
-
-
 def certify(problem: Problem, point: Point, tol: float, rng: np.random.Generator) -> Trial | None:
     """Try to certify a point to `tol` nats; None where the model has no coordinates.
 
     The estimate by conjugate gradients must be below tol/2, must fall tenfold after its own step is taken,
-    and no direction of negative curvature may show in a Lanczos process.
+    and no direction of negative curvature may show in a Lanczos process. Along a direction without curvature
+    the objective must not rise at a distance.
     """
-    local = _Local(problem, point)
-    if local.chart is None or not np.isfinite(local.score).all():
+    local = Local(problem, point)
+    if not local.usable:
         return None
     rounding = problem.rounding(point)
-    step, remaining = _conjugate_gradients(local, CG_STEPS)
+    if not len(local.score):  # nothing can move: every parameter is on its edge, or none is known
+        edges = problem.boundary(point.params)
+        return Trial(True, rounding, point, 1.0) if edges else None
+    step, remaining = conjugate_gradients(local, CG_STEPS)
     if step is None:
         return _saddle(local, point, rng, remaining)
     best = point
@@ -126,76 +108,30 @@ def certify(problem: Problem, point: Point, tol: float, rng: np.random.Generator
             return Trial(False, remaining, best)
         if not _verified(problem, moved, remaining, rounding):
             return Trial(False, remaining, best)
-    values, vectors = _lanczos(local, rng)
+    values, vectors = lanczos(local, rng, LANCZOS_STEPS)
     curvature = float(values[0])
-    if curvature < -1e-4:
+    if curvature < -FLAT:
         return _saddle(local, point, rng, remaining, vectors[:, 0])
-    return Trial(curvature > 0, max(remaining, rounding), best, curvature)
+    if (
+        curvature <= FLAT
+    ):  # a ridge, such as the rotations of a factor model, or a saddle of high order
+        trial = _saddle(local, point, rng, remaining, vectors[:, 0])
+        if any(end.objective > best.objective + rounding for end in trial.escape):
+            trial.curvature = curvature
+            return trial
+    return Trial(np.isfinite(curvature), max(remaining, rounding), best, curvature)
 
 
 def _verified(problem: Problem, moved: Point, before: float, rounding: float) -> bool:
-    there = _Local(problem, moved)
-    if there.chart is None or not np.isfinite(there.score).all():
+    there = Local(problem, moved)
+    if not there.usable:
         return False
-    step, after = _conjugate_gradients(there, VERIFY_STEPS)
+    step, after = conjugate_gradients(there, VERIFY_STEPS)
     return step is not None and after <= max(before / DROP, rounding)
 
 
-def _conjugate_gradients(local: _Local, n_steps: int) -> tuple[Array | None, float]:
-    """x ≈ H⁻¹g and ½ gᵀx; None where negative curvature shows."""
-    residual = local.score.copy()
-    solution = np.zeros_like(residual)
-    direction = residual.copy()
-    square = start = float(residual @ residual)
-    if start == 0.0:
-        return solution, 0.0
-    for _ in range(min(n_steps, len(residual))):
-        image = local.curve(direction)
-        curvature = float(direction @ image)
-        if not curvature > 0:
-            return None, 0.5 * start
-        length = square / curvature
-        solution += length * direction
-        residual -= length * image
-        new = float(residual @ residual)
-        if new <= 1e-10 * start:
-            break
-        direction = residual + (new / square) * direction
-        square = new
-    return solution, 0.5 * float(local.score @ solution)
-
-
-def _lanczos(local: _Local, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Ritz values (rising) and vectors of H from the score's direction plus a random one."""
-    size = len(local.score)
-    norm = float(np.linalg.norm(local.score))
-    vector = rng.standard_normal(size)
-    vector /= np.linalg.norm(vector)
-    if norm > 0:
-        vector = 0.5 * vector + local.score / norm  # unequal parts: opposite ones never cancel
-        vector /= np.linalg.norm(vector)
-    basis, images = [vector], []
-    for j in range(min(LANCZOS_STEPS, size)):
-        image = local.curve(basis[j])
-        images.append(image)
-        rest = image.copy()
-        for _ in range(2):
-            for other in basis:
-                rest -= float(other @ rest) * other
-        length = float(np.linalg.norm(rest))
-        if length < 1e-7 or j + 1 == min(LANCZOS_STEPS, size):
-            break
-        basis.append(rest / length)
-    frame = np.array(basis[: len(images)]).T
-    small = frame.T @ np.array(images).T
-    if not np.isfinite(small).all():  # a difference left the parameter space: nothing is known
-        return np.array([np.nan]), np.zeros((size, 1))
-    values, vectors = np.linalg.eigh(0.5 * (small + small.T))
-    return values, frame @ vectors
-
-
 def _saddle(
-    local: _Local,
+    local: Local,
     point: Point,
     rng: np.random.Generator,
     remaining: float,
@@ -204,7 +140,7 @@ def _saddle(
     """Both ways along a direction of negative curvature."""
     curvature = float("nan")
     if direction is None:
-        values, vectors = _lanczos(local, rng)
+        values, vectors = lanczos(local, rng, LANCZOS_STEPS)
         curvature, direction = float(values[0]), vectors[:, 0]
         if not np.isfinite(curvature):
             return Trial(False, remaining, point)

@@ -59,7 +59,19 @@ class Squarem(_Extrapolation):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self.cap = FIRST_CAP
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Short steps again."""
+        self.cap, self.remaining = FIRST_CAP, float("inf")
+
+    def state(self, point: Point) -> dict[str, Any]:
+        """The longest step allowed."""
+        return {"cap": self.cap, "remaining": self.remaining}
+
+    def restore(self, state: dict[str, Any], point: Point) -> None:
+        """The longest step allowed."""
+        self.cap, self.remaining = state["cap"], state["remaining"]
 
     def propose(self, point: Point) -> Point | None:
         """An extrapolated step, or the two EM steps it was made from."""
@@ -110,8 +122,22 @@ class Anderson(_Extrapolation):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """No steps to mix."""
         self.past: deque[tuple[Array, Array]] = deque(maxlen=DEPTH)
-        self.last = -np.inf
+        self.last, self.remaining = -np.inf, float("inf")
+
+    def state(self, point: Point) -> dict[str, Any]:
+        """The steps that are mixed."""
+        return {"past": list(self.past), "last": float(self.last), "remaining": self.remaining}
+
+    def restore(self, state: dict[str, Any], point: Point) -> None:
+        """The steps that are mixed."""
+        self.begin_anew()
+        self.past.extend(state["past"])
+        self.last, self.remaining = state["last"], state["remaining"]
 
     def propose(self, point: Point) -> Point | None:
         """A mixed step, or the EM step where it falls."""

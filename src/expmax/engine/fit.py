@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -15,15 +15,18 @@ from expmax.engine.acceleration import accelerators
 from expmax.engine.certificate import Certificate
 from expmax.engine.history import History
 from expmax.engine.information import StandardErrors, information_errors
-from expmax.engine.loop import Run, ascend, certificate_of
+from expmax.engine.loop import Moment, Run, ascend, certificate_of
 from expmax.engine.problem import Problem
+from expmax.engine.progress import Reporter
+from expmax.engine.resumption import Diary
 from expmax.engine.starts import StartRecord
-from expmax.errors import parameter_error
+from expmax.errors import NotFiniteError, parameter_error
 from expmax.statistics import Array
 
 __all__ = ["FitResult", "maximize_likelihood"]
 
 P = TypeVar("P")
+MEMO_LIMIT = 1 << 18  # numbers in a block that may keep what depends on its rows alone
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def maximize_likelihood(
     certify: bool = True,
     compute: Compute | None = None,
     random_state: int | np.random.SeedSequence | None = None,
-    progress: Callable[[int, float, float], None] | None = None,
+    progress: bool | Callable[..., None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> FitResult[P]:
     """Fit any model that follows the contract: `expect`, `maximize`, `expected_log_joint`.
 
@@ -116,13 +120,27 @@ def maximize_likelihood(
     compute : Compute, optional
         Who sums the blocks; default: one after another.
     random_state : int or SeedSequence, optional
-    progress : callable, optional
-        Called as progress(iteration, objective, seconds) after each step.
+    progress : bool or callable, optional
+        Called as progress(iteration, objective, seconds) after each step; with a fourth argument, the
+        estimated seconds left of the present start (NaN while unknown), where the callable takes four. True
+        keeps a live line on standard error.
+    checkpoint : path, optional
+        A JSON file that is replaced every ten seconds, after each start, at the end and on an interrupt. Where
+        it exists the fit goes on from it, to the same bits as a fit that was never interrupted. Parameters
+        may be numbers, arrays, lists, tuples, mappings and dataclasses of these. The model must be the one that
+        wrote it: its objective at the saved parameters is compared.
 
     Returns
     -------
     FitResult
         An interrupt (Ctrl-C) returns the best so far with status `interrupted`.
+
+    Raises
+    ------
+    ParameterError
+        A checkpoint of another model, other data, another start or other options; the message names which.
+    DataError
+        A checkpoint that cannot be read.
 
     References
     ----------
@@ -134,31 +152,54 @@ def maximize_likelihood(
         if isinstance(random_state, np.random.SeedSequence)
         else np.random.SeedSequence(random_state)
     )
-    rng = np.random.default_rng(seeds.spawn(1)[0])
     problem = Problem(model, blocks, compute or _OneBlockAfterAnother())
-    runs: list[Run] = []
-    records: list[StartRecord] = []
-    begun = time.perf_counter()
+    options = {
+        "tol": tol,
+        "max_iter": max_iter,
+        "accelerate": accelerate,
+        "certify": certify,
+        "random_state": None if random_state is None else str(seeds),
+    }
+    diary = None if checkpoint is None else Diary(checkpoint, problem, options)
+    if diary is not None:
+        seeds = diary.seeds(seeds, random_state is not None)
+    rng = np.random.default_rng(seeds.spawn(1)[0])
+    todo = _starts(model, blocks, start, rng)
+    runs = [] if diary is None else diary.open([params for params, _ in todo], rng)
+    reporter = Reporter(progress, tol) if progress is not None and progress is not False else None
 
-    def on_step(iteration: int, objective: float) -> None:
-        if progress is not None:
-            progress(iteration, objective, time.perf_counter() - begun)
+    def watch(moment: Moment) -> None:
+        if reporter is not None and moment.n_rows:
+            reporter.report(moment.n_rows, moment.point.objective, moment.remaining)
+        if diary is not None:
+            diary.saw(moment)
 
-    for i, (params, kind) in enumerate(_starts(model, blocks, start, rng)):
-        run = ascend(
+    def climb(params: Any) -> Run:
+        point, history, state = (
+            (problem.at(params), None, None) if diary is None else diary.begin(params)
+        )
+        return ascend(
             problem,
-            problem.at(params),
+            point,
             tol=tol,
             max_iter=max_iter,
             accelerator=accelerators(accelerate),
             certifier=rng if certify else None,
-            on_step=on_step,
+            watch=None if reporter is None and diary is None else watch,
+            history=history,
+            resume=state,
         )
-        runs.append(run)
-        records.append(StartRecord(kind, i, run.point.objective, run.status))
-        if run.status == "interrupted":
-            break
+
+    runs, interrupted = _run_all(climb, [params for params, _ in todo], runs, reporter, diary)
+    records = [
+        StartRecord(kind, i, run.point.objective, run.status)
+        for i, (run, (_, kind)) in enumerate(zip(runs, todo, strict=False))
+    ]
+    if not any(run.point.finite for run in runs):
+        _refuse(model, runs[0].point.params, blocks)
     best = max(runs, key=lambda run: (run.status not in _BROKEN, run.point.objective))
+    if interrupted:
+        best = replace(best, status="interrupted")
     same = sum(abs(run.point.objective - best.point.objective) < 1e-3 for run in runs)
     return FitResult(
         params=best.point.params,
@@ -173,7 +214,43 @@ def maximize_likelihood(
     )
 
 
+def _run_all(
+    climb: Callable[[Any], Run],
+    starts: Sequence[Any],
+    runs: list[Run],
+    reporter: Reporter | None,
+    diary: Diary | None,
+) -> tuple[list[Run], bool]:
+    """The runs from all starts, the first of which are done; whether an interrupt ended them."""
+    try:
+        for params in starts[len(runs) :]:
+            if reporter is not None:
+                reporter.begin_run()
+            run = climb(params)
+            runs.append(run)
+            if diary is not None:
+                diary.finished(run)
+            if run.status == "interrupted":
+                return runs, True
+    except KeyboardInterrupt:  # between two runs
+        if not runs:
+            raise
+        return runs, True
+    finally:
+        if reporter is not None:
+            reporter.close()
+    return runs, False
+
+
 _BROKEN = ("degenerate", "not_finite", "decreased")
+
+
+def _refuse(model: Any, params: Any, blocks: Sequence[Block]) -> None:
+    """Raise where a model can say why the data have no finite log-likelihood at any start."""
+    explain = getattr(model, "explain_not_finite", None)
+    reason = None if explain is None else explain(params, blocks)
+    if reason is not None:
+        raise NotFiniteError(reason)
 
 
 def named_numbers(params: Any, name: str = "theta") -> dict[str, Array]:
@@ -193,7 +270,8 @@ def named_numbers(params: Any, name: str = "theta") -> dict[str, Array]:
 
 def _blocks(data: Any) -> list[Block]:
     if isinstance(data, Block):
-        return [data]
+        small = data.memo is None and data.x.size <= MEMO_LIMIT
+        return [replace(data, memo={}) if small else data]
     if isinstance(data, Sequence) and len(data) and isinstance(data[0], Block):
         return list(data)
     x = np.asarray(data)

@@ -23,7 +23,9 @@ class NumericChart:
     def __init__(self, model: Any, params: Any, statistics: Any, weight: float) -> None:
         self.model = model
         self.reference: Array = np.asarray(model.space.pack(params), float)
-        top: Array = np.asarray(model.space.pack(model.maximize(statistics, params)), float)
+        best = model.maximize(statistics, params)
+        best = model.reduce(best) if hasattr(model, "reduce") else best
+        top: Array = np.asarray(model.space.pack(best), float)
         self.steps = STEP * np.maximum(np.abs(top), 1.0)
         information = self._information(top, statistics)
         values, vectors = np.linalg.eigh(information)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Point:
     @property
     def finite(self) -> bool:
         """Whether the objective is a number."""
-        return bool(np.isfinite(self.objective))
+        return math.isfinite(self.objective)
 
 
 @dataclass
@@ -44,9 +45,7 @@ class Problem:
         self.n_expect += 1
 
         def expect(block: Block) -> Expectation[Any]:
-            with np.errstate(
-                all="ignore"
-            ):  # what is not finite is seen; threads need it set inside
+            with np.errstate(all="ignore"):  # what is not finite is seen; each thread sets its own
                 return self.model.expect(params, block)
 
         expectation = self.compute.total(expect, self.blocks)
@@ -54,8 +53,28 @@ class Problem:
 
     def maximize(self, point: Point) -> Any:
         """One M-step."""
+        return self.reduce(self.expanded(point))
+
+    def expanded(self, point: Point) -> Any:
+        """The M-step as it comes: of a model with `reduce`, at expanded parameters."""
         with np.errstate(all="ignore"):
             return self.model.maximize(point.expectation.statistics, point.params)
+
+    def reduce(self, params: Any) -> Any:
+        """Expanded parameters as ordinary ones of the same likelihood; the same without an expansion."""
+        reduce = getattr(self.model, "reduce", None)
+        if reduce is None:
+            return params
+        with np.errstate(all="ignore"):
+            return reduce(params)
+
+    def update(self, point: Point) -> tuple[Any, float, float]:
+        """One M-step with its proof: the new parameters, and Q(·; S) before and after, nats.
+
+        Q is taken where the M-step went, before `reduce`: it is there that it has risen.
+        """
+        params = self.expanded(point)
+        return self.reduce(params), self.q(point.params, point), self.q(params, point)
 
     def q(self, params: Any, point: Point) -> float:
         """Q(params; S of the point), nats."""
@@ -103,4 +122,12 @@ class Problem:
         if magnitude is not None:
             with np.errstate(all="ignore"):
                 size = float(magnitude(point.params, point.expectation.statistics))
-        return self.rounding(point) + 32 * EPS * size
+        return self.rounding(point) + 32 * EPS * size + self.approximation(point)
+
+    def approximation(self, point: Point) -> float:
+        """What an approximate E-step may be wrong by, nats, both points of a comparison; 0 otherwise."""
+        error = getattr(self.model, "approximation_error", None)
+        if error is None or point.expectation.kind != "approximate":
+            return 0.0
+        with np.errstate(all="ignore"):
+            return 4.0 * float(error(point.params, point.expectation.statistics))

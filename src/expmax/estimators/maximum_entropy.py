@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, Self
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin
@@ -15,9 +17,10 @@ from expmax.data.reading import read_table
 from expmax.errors import ConvergenceWarning, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.maxent.calibration import CalibrationResult, calibrate_rows
+from expmax.maxent.features import forget_functions
 from expmax.maxent.result import Summary
 from expmax.maxent.solve import maximum_entropy
-from expmax.maxent.supports import PointSet
+from expmax.maxent.supports import PointSet, read_support
 from expmax.maxent.targets import Total, read_targets
 from expmax.statistics import Array
 
@@ -46,6 +49,9 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
         Of the features.
     method : {"auto", "newton", "lbfgs"}
     max_iter : int
+    tol : float
+        How closely a moment is to be met where rounding is out of reach, in standard deviations of its
+        feature.
     random_state : int, RandomState or None
         For `sample`.
     n_jobs : int, optional
@@ -92,6 +98,7 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
         names: Any = None,
         method: str = "auto",
         max_iter: int = 200,
+        tol: float = 1e-9,
         random_state: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -103,6 +110,7 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
         self.names = names
         self.method = method
         self.max_iter = max_iter
+        self.tol = tol
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -135,6 +143,7 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
             sample_weight=weight if self.moments is None else None,
             method=self.method,
             max_iter=self.max_iter,
+            tol=self.tol,
             compute=make_compute(self.n_jobs),
         )
         self._keep(rows, weight)
@@ -142,6 +151,8 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
 
     def _features(self, rows: Array, names: tuple[str, ...] | None) -> Any:
         if self.features is None:
+            if self.support is not None:
+                self._check_columns(rows.shape[1])
             return list(range(rows.shape[1]))
         given = self.features
         if names is None or self.support is None or isinstance(given, Mapping):
@@ -151,6 +162,15 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
         if isinstance(given, list | tuple):  # a support other than the rows knows no names
             return [names.index(f) if isinstance(f, str) and f in names else f for f in given]
         return given
+
+    def _check_columns(self, n_columns: int) -> None:
+        where = read_support(self.support)
+        sides = getattr(where, "sides", getattr(where, "shape", (where,)))
+        n_sides = where.matrix.shape[1] if isinstance(where, PointSet) else len(sides)
+        if n_sides != n_columns:
+            raise ParameterError(
+                f"X has {n_columns} columns, but the support has {n_sides}; give a support for every column."
+            )
 
     def _names(self, names: tuple[str, ...] | None) -> Any:
         if self.names is not None:
@@ -190,8 +210,7 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
             import warnings
 
             warnings.warn(
-                "MaximumEntropy stopped with the moments not met (see residuals_); raise max_iter or "
-                "rescale the features.",
+                f"MaximumEntropy stopped short: {result.reason or 'raise max_iter.'}",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -237,10 +256,67 @@ class MaximumEntropy(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         return self.result_.summary()
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a model file (JSON) that `expmax.load` reads.
+
+        On finitely many points the features are kept as numbers. On an interval or box their functions
+        must be found again by name: columns, NumPy's functions, or those at the top of a module.
+
+        Raises
+        ------
+        ParameterError
+            A feature on an interval or box is a lambda or a local function.
+        """
+        from expmax.persistence import save
+
+        save(self, path)
+
+    def _portable(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor parameters fit for a model file: of functions, the names."""
+        return {name: forget_functions(value) for name, value in parameters.items()}
+
     def plot(self, ax: Any = None) -> Any:
         """Draw the probabilities or the density; return the axes."""
         check_is_fitted(self)
         return self.result_.plot(ax)
+
+
+def _is_pair(bounds: Any) -> bool:
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        return False
+    return low < high
+
+
+def _columns_asked(table: Any, targets: Any, base_weights: Any) -> Any:
+    """A data frame without the columns that nothing is asked of: they need be no numbers or text."""
+    frame = nw.from_native(table, pass_through=True)
+    if not (isinstance(frame, nw.DataFrame) and isinstance(targets, Mapping) and targets):
+        return table
+    keys = [part for key in targets for part in (key if isinstance(key, tuple) else (key,))]
+    wanted = {*keys, base_weights} if isinstance(base_weights, str) else set(keys)
+    names = frame.columns
+    if not all(isinstance(key, str) and key in names for key in wanted):
+        return table  # an error, or numbers of columns: the table as it stands says which
+    return nw.to_native(frame.select([name for name in names if name in wanted]))
+
+
+def _base_weights(read: Any, given: Any) -> Array:
+    """d of each row."""
+    if given is None:
+        return np.ones(read.n_rows)
+    try:
+        weights = np.asarray(read.column(given).cells if isinstance(given, str) else given, float)
+    except (TypeError, ValueError):
+        raise parameter_error(
+            "base_weights", "numbers, or the name of a column of them", given
+        ) from None
+    good = weights.shape == (read.n_rows,) and (np.isfinite(weights) & (weights >= 0)).all()
+    if not good or not weights.any():
+        rule = f"{read.n_rows} finite numbers of at least 0, not all of them 0"
+        raise parameter_error("base_weights", rule, given)
+    return weights
 
 
 def calibrate(
@@ -303,17 +379,12 @@ def calibrate(
     2.96
     """
     prepare.positive_integer("max_iter", max_iter)
-    read = read_table(table, name="table")
-    prepare.refuse_empty(read)
-    if isinstance(base_weights, str):
-        given: Array | None = np.asarray(read.column(base_weights).cells, float)
-    else:
-        given = None if base_weights is None else np.asarray(base_weights, float)
-    weights = prepare.check_weights(given, read.n_rows)
-    if bounds is not None and (len(bounds) != 2 or not bounds[0] < bounds[1]):
+    if bounds is not None and not _is_pair(bounds):
         raise parameter_error("bounds", "a pair (low, high) with low < high", bounds)
-    if total is not None and not total > 0:
-        raise ParameterError(f"total must be positive; got {total}.")
-    d = np.ones(read.n_rows) if weights is None else weights
+    if total is not None and not (isinstance(total, int | float | np.number) and total > 0):
+        raise parameter_error("total", "positive", total)
+    read = read_table(_columns_asked(table, targets, base_weights), name="table")
+    prepare.refuse_empty(read)
+    d = _base_weights(read, base_weights)
     asked = read_targets(read, targets, d, total, tolerance)
     return calibrate_rows(asked, d, bounds=bounds, max_iter=max_iter, compute=make_compute(n_jobs))

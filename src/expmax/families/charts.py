@@ -54,33 +54,33 @@ class SimplexCoordinates:
         self.log_p = log_p
         self.live = [np.flatnonzero(np.isfinite(row)) for row in log_p]
         self.counts = counts
-        self.bases = [
-            _complement(np.exp(0.5 * row[live])) / np.exp(0.5 * row[live])[:, None] / np.sqrt(count)
-            if count > 0
-            else np.zeros((len(live), 0))
-            for row, live, count in zip(log_p, self.live, counts, strict=True)
-        ]
-        self.inverses = [np.linalg.pinv(base) for base in self.bases]
-        sizes = [base.shape[1] for base in self.bases]
-        self.scale = np.repeat(np.sqrt(counts), sizes)
-        self._cuts = np.cumsum(sizes)[:-1]
+        self.bases, self.inverses, self.parts = [], [], []
+        size = 0
+        for row, live, count in zip(log_p, self.live, counts, strict=True):
+            root_p = np.exp(0.5 * row[live])
+            basis = np.zeros((len(live), 0))
+            if count > 0 and len(live):
+                basis = _complement(root_p)
+            root = np.sqrt(count) * root_p[:, None]
+            self.bases.append(basis / root)
+            self.inverses.append((basis * root).T)  # Bᵀ√p₀ = 0: a constant added to a drops out
+            self.parts.append(slice(size, size + basis.shape[1]))
+            size += basis.shape[1]
+        self.scale = np.repeat(np.sqrt(counts), [part.stop - part.start for part in self.parts])
 
     def to_vector(self, log_p: Array) -> Array:
         parts = []
         for k, live in enumerate(self.live):
             change = log_p[k, live] - self.log_p[k, live]
-            if len(live):  # remove the gauge: Σ p₀ a = 0 along with the basis
-                p0 = np.exp(self.log_p[k, live])
-                change = change - (p0 @ change) / p0.sum()
             parts.append(self.inverses[k] @ change)
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def from_vector(self, vector: Array) -> Array:
         log_p = self.log_p.copy()
-        for k, (live, part) in enumerate(zip(self.live, np.split(vector, self._cuts), strict=True)):
+        for k, (live, part) in enumerate(zip(self.live, self.parts, strict=True)):
             if not len(live):
                 continue
-            a = log_p[k, live] + self.bases[k] @ part
+            a = log_p[k, live] + self.bases[k] @ vector[part]
             top = a.max()
             log_p[k, live] = a - (top + np.log(np.exp(a - top).sum()))
         return log_p
@@ -221,8 +221,11 @@ class ProductChart:
 
 def _complement(direction: Array) -> Array:
     """Orthonormal basis of what is orthogonal to a vector: shape (m, m − 1)."""
-    q, _ = np.linalg.qr(direction[:, None], mode="complete")
-    return np.asarray(q[:, 1:])
+    unit = direction / np.sqrt(direction @ direction)
+    axis = unit.copy()  # the Householder reflection of unit to the first axis
+    axis[0] += np.copysign(1.0, unit[0])
+    reflection = np.eye(len(unit)) - np.outer(axis / abs(axis[0]), axis)
+    return np.asarray(reflection[:, 1:])
 
 
 def _columns(p: Array) -> Array:

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from expmax.contract import Parameters
 from expmax.families.covariance_orientation import _axes_of
+from expmax.families.precision import with_precision
 from expmax.statistics import Array
 
 __all__ = ["FRAMES", "FramePoint", "apply_each", "diagonal_each", "transpose_each", "with_factor"]
@@ -298,8 +299,6 @@ def with_factor(parameters: Parameters) -> Parameters:
     """Full covariances together with their precision's Cholesky factor."""
     if parameters["covariance"].ndim == 2 or "precision_cholesky" in parameters:
         return parameters
-    from expmax.families.gaussian import with_precision
-
     return with_precision(parameters["mean"], parameters["covariance"])
 
 

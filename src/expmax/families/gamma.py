@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, gammaln, polygamma
 
 from expmax.contract import Degeneracy, Parameters
+from expmax.errors import parameter_error
 from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
 from expmax.families.solvers import gamma_shape
@@ -18,13 +19,20 @@ from expmax.statistics import Array
 __all__ = ["Gamma"]
 
 
-@final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gamma(ExponentialFamily):
     """Gamma: T(x) = (log x, x), η = (a, −b), A(η) = log Γ(a) − a log b, h(x) = 1/x on x > 0.
 
     Usual parameters: `shape` a > 0 and `rate` b > 0 (mean a/b). The shape comes from log E[x] −
     E[log x], whose rounding (about eps·|log x|) leaves a relative error of 2·shape times that.
+
+    With the shape given (1: exponential; an integer: Erlang; d/2: a scaled chi-square) T = x, η = −b,
+    A(η) = −a log(−η), h(x) = x^(a−1)/Γ(a), and the rate has a conjugate prior.
+
+    Parameters
+    ----------
+    shape : float, optional
+        A fixed shape, the same for every component; default: estimated for each.
 
     References
     ----------
@@ -39,10 +47,26 @@ class Gamma(ExponentialFamily):
     >>> natural = family.natural({"shape": np.array([3.0]), "rate": np.array([2.0])})
     >>> family.to_mean(natural).round(4)
     array([[0.2296, 1.5   ]])
+    >>> Gamma(shape=2.0).estimate(np.array([[1.0], [3.0]]))
+    {'shape': array([2.]), 'rate': array([1.])}
     """
+
+    shape: float | None = None
 
     scalar = True
     support = "x > 0"
+
+    def __new__(cls, shape: float | None = None) -> Self:
+        """As `pathlib.Path`: the kind of object follows from the argument."""
+        kind = cls if shape is None else GammaOfShape
+        return object.__new__(kind)  # type: ignore[return-value]
+
+    def __post_init__(self) -> None:
+        if self.shape is not None and not (np.isfinite(self.shape) and self.shape > 0):
+            raise parameter_error("shape", "positive and finite", self.shape)
+
+    def __repr__(self) -> str:
+        return "Gamma()" if self.shape is None else f"Gamma(shape={self.shape})"
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x > 0)
@@ -103,3 +127,52 @@ class Gamma(ExponentialFamily):
 
     def n_parameters(self, parameters: Parameters) -> int:
         return 2 * len(parameters["shape"])
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class GammaOfShape(Gamma):
+    """Of given shape a: T(x) = x, η = −b, A(η) = −a log(−η), h(x) = x^(a−1)/Γ(a)."""
+
+    @property
+    def _a(self) -> float:
+        assert self.shape is not None
+        return float(self.shape)
+
+    def sufficient_statistics(self, x: Array) -> Array:
+        return x
+
+    def log_base_measure(self, x: Array) -> Array:
+        return np.asarray((self._a - 1.0) * np.log(x[:, 0]) - gammaln(self._a))
+
+    def log_partition(self, natural: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(-self._a * np.log(-natural[:, 0]))
+
+    def to_mean(self, natural: Array) -> Array:
+        return np.asarray(-self._a / natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.asarray(-self._a / mean)
+
+    def fisher_information(self, natural: Array) -> Array:
+        return np.asarray((self._a * natural**-2.0)[:, :, None])
+
+    def natural(self, parameters: Parameters) -> Array:
+        return -parameters["rate"][:, None]
+
+    def usual(self, natural: Array) -> dict[str, Array]:
+        return {"shape": np.full(len(natural), self._a), "rate": -natural[:, 0]}
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        mean_log = digamma(self._a) - np.log(-natural[:, 0])
+        return np.asarray((self._a - 1.0) * mean_log - gammaln(self._a))
+
+    degeneracies = ExponentialFamily.degeneracies  # the relative spread is given: no spikes
+
+    def smallest_count(self, n_columns: int) -> float:
+        return 0.0  # one parameter: a single value is no spike
+
+    def n_parameters(self, parameters: Parameters) -> int:
+        return len(parameters["rate"])

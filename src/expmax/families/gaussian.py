@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self, final
+from functools import cached_property
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,56 +14,25 @@ from expmax.errors import ParameterError
 from expmax.families import covariance as structures
 from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
-from expmax.families.gaussian_charts import DiagonalChart, FullChart
+from expmax.families.gaussian_charts import TINY, DiagonalChart, FullChart
+from expmax.families.gaussian_collapse import diagonal_degeneracies, full_degeneracies
+from expmax.families.gaussian_moments import (
+    LOG_2PI,
+    GaussianStatistics,
+    add_ridge,
+    diagonal_log_density,
+    diagonal_moments,
+    full_log_density,
+    full_moments,
+    weighted_means,
+)
+from expmax.families.precision import precision_cholesky, trace_of_precision, with_precision
 from expmax.families.structured_charts import StructuredChart
-from expmax.statistics import Additive, Array
+from expmax.statistics import Array
 
-__all__ = ["Gaussian", "GaussianStatistics"]
+__all__ = ["ALIASES", "Gaussian"]
 
-LOG_2PI = float(np.log(2 * np.pi))
 ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
-COLLAPSE = 1e9  # largest precision, in units of the one-component fit's
-RESOLUTION = 1e-10  # a deviation below this share of the values themselves is rounding
-HELD_UP = 1.1  # variance, in units of the penalty, below which nothing else holds a component up
-
-
-@dataclass(frozen=True, slots=True)
-class GaussianStatistics(Additive):
-    """Moments about a reference point of each component, so that nothing cancels.
-
-    Full geometry: counts (K,), second (K, d, d). Diagonal geometry, where a missing cell only leaves its
-    own column: counts (K, d), second (K, d). `reference` and `first` are (K, d).
-    """
-
-    counts: Array  # Σ r
-    reference: Array  # c, the point that the moments are about
-    first: Array  # Σ r (x − c)
-    second: Array  # Σ r (x − c)(x − c)ᵀ
-
-    def _combine(self, operation: Any, other: Self) -> Self:
-        if other.reference is not self.reference and not np.array_equal(
-            other.reference, self.reference
-        ):
-            other = other.about(self.reference)
-        return type(self)(
-            operation(self.counts, other.counts),
-            self.reference,
-            operation(self.first, other.first),
-            operation(self.second, other.second),
-        )
-
-    def about(self, reference: Array) -> Self:
-        """The same moments about another reference."""
-        shift = self.reference - reference
-        counts = self.counts if self.counts.ndim == 2 else self.counts[:, None]
-        first = self.first + counts * shift
-        if self.second.ndim == 2:
-            second = self.second + 2 * shift * self.first + counts * shift**2
-        else:
-            cross = self.first[:, :, None] * shift[:, None, :]
-            second = self.second + cross + cross.swapaxes(1, 2)
-            second = second + self.counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
-        return type(self)(self.counts, reference, first, second)
 
 
 @final
@@ -109,7 +79,7 @@ class Gaussian(Family):
             names = ", ".join([*ALIASES, *structures.STRUCTURES])
             raise ParameterError(f"covariance must be one of {names}; got {self.covariance!r}.")
 
-    @property
+    @cached_property
     def structure(self) -> str:
         """mclust's name of the covariance structure."""
         return ALIASES.get(self.covariance, self.covariance)
@@ -118,7 +88,7 @@ class Gaussian(Family):
     def shares_parameters(self) -> bool:  # type: ignore[override]
         return "E" in self.structure
 
-    @property
+    @cached_property
     def diagonal(self) -> bool:
         """Whether covariances are axis-parallel and stored as variances."""
         return self.structure in structures.DIAGONAL_STRUCTURES
@@ -135,25 +105,17 @@ class Gaussian(Family):
 
     # -- density -----------------------------------------------------------------------------------
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
+        mean, covariance = parameters["mean"], parameters["covariance"]
         if self.diagonal:
-            out = _diagonal_log_density(parameters["mean"], parameters["covariance"], x)
-        else:
-            out = _full_log_density(parameters["mean"], precision_cholesky(parameters), x)
-        if self.penalty and self.diagonal and np.isnan(x).any():  # a missing cell has no penalty
-            out -= 0.5 * self.penalty * (~np.isnan(x) @ (1.0 / parameters["covariance"]).T)
-        elif self.penalty:
-            out += self.log_penalty(parameters)
-        return out
+            return diagonal_log_density(mean, covariance, x, self.penalty, memo)
+        out = full_log_density(mean, precision_cholesky(parameters), x, memo)
+        return out + self.log_penalty(parameters) if self.penalty else out
 
     def log_penalty(self, parameters: Parameters) -> Array:
         """−½ ε tr Σ_k⁻¹: shape (K,)."""
-        return -0.5 * self.penalty * self._trace_precision(parameters)
-
-    def _trace_precision(self, parameters: Parameters) -> Array:
         if self.diagonal:
-            return (1.0 / parameters["covariance"]).sum(axis=1)
-        factor = precision_cholesky(parameters)
-        return np.einsum("kij,kij->k", factor, factor)
+            return -0.5 * self.penalty * (1.0 / parameters["covariance"]).sum(axis=1)
+        return -0.5 * self.penalty * trace_of_precision(parameters)
 
     def entropy(self, parameters: Parameters) -> Array:
         """½ log|2πe Σ_k|, nats: shape (K,)."""
@@ -163,39 +125,26 @@ class Gaussian(Family):
     def _log_det(self, parameters: Parameters) -> Array:
         if self.diagonal:
             return np.log(parameters["covariance"]).sum(axis=1)
-        diagonals = np.diagonal(precision_cholesky(parameters), axis1=1, axis2=2)
-        return -2.0 * np.log(diagonals).sum(axis=1)
+        return -2.0 * np.log(precision_cholesky(parameters).diagonal(0, 1, 2)).sum(axis=1)
 
     # -- EM ----------------------------------------------------------------------------------------
     def statistics(
         self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
     ) -> GaussianStatistics:
-        reference = parameters["mean"]
-        if self.diagonal:
-            return _diagonal_moments(reference, x, responsibilities)
-        residuals = x - reference[:, None, :]
-        weights = np.ascontiguousarray(responsibilities.T)
-        first = (weights[:, None, :] @ residuals)[:, 0]
-        second = (residuals * weights[:, :, None]).swapaxes(1, 2) @ residuals
-        return GaussianStatistics(weights.sum(axis=1), reference, first, second)
+        moments = diagonal_moments if self.diagonal else full_moments
+        return moments(parameters["mean"], x, responsibilities, memo)
 
     def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
-        x = np.asarray(x, float)
-        center = np.nanmean(x, axis=0) if len(x) else np.zeros(x.shape[1])
-        reference = np.broadcast_to(center, (responsibilities.shape[1], x.shape[1]))
-        rough = self.statistics({"mean": reference}, x, responsibilities)
-        counts = rough.counts if self.diagonal else rough.counts[:, None]
-        with np.errstate(invalid="ignore"):
-            mean = reference + rough.first / counts
-        return self.maximize(self.statistics({"mean": mean}, x, responsibilities), None)
+        mean = weighted_means(x, responsibilities, memo)
+        return self.maximize(self.statistics({"mean": mean}, x, responsibilities, memo), None)
 
     def maximize(
         self, statistics: GaussianStatistics, parameters: Parameters | None
     ) -> dict[str, Array]:
         """Moment matching: means, then the structure's covariance from the scatter about them."""
         counts = statistics.counts if self.diagonal else statistics.counts[:, None]
-        full = statistics.counts.min() > 0
-        if full:
+        populated = bool(counts.min() > 0)
+        if populated:
             shift = moved = statistics.first / counts
         else:  # an empty component adds nothing to a shared scatter and has no mean of its own
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -212,9 +161,9 @@ class Gaussian(Family):
             return {"mean": mean, "covariance": variances}
         scatter = statistics.second - statistics.first[:, :, None] * moved[:, None, :]
         if self.penalty:
-            scatter = scatter + self.penalty * counts[:, :, None] * np.eye(mean.shape[1])
-        if full and self.structure == "VVV":
-            return with_precision(mean, scatter / statistics.counts[:, None, None])
+            add_ridge(scatter, self.penalty * statistics.counts)
+        if populated and self.structure == "VVV":
+            return with_precision(mean, scatter / counts[:, :, None])
         return with_precision(mean, self._matrices(statistics.counts, scatter, start))
 
     def _matrices(self, counts: Array, scatter: Array, start: Array | None) -> Array:
@@ -227,8 +176,7 @@ class Gaussian(Family):
 
     def expected_log_density(self, parameters: Parameters, statistics: GaussianStatistics) -> float:
         mean = parameters["mean"]
-        if statistics.reference is not mean:
-            statistics = statistics.about(mean)
+        statistics = statistics.about(mean)
         if self.diagonal:
             used = statistics.counts > 0
             counts, variance = statistics.counts[used], parameters["covariance"][used]
@@ -237,13 +185,13 @@ class Gaussian(Family):
         counts, factor = statistics.counts, precision_cholesky(parameters)
         scatter = statistics.second
         if self.penalty:
-            scatter = scatter + self.penalty * counts[:, None, None] * np.eye(mean.shape[1])
+            scatter = add_ridge(scatter.copy(), self.penalty * counts)
         if not counts.min() > 0:
             used = counts > 0
             counts, factor, scatter = counts[used], factor[used], scatter[used]
-        log_det = -2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-        quadratic = ((factor.swapaxes(1, 2) @ scatter) * factor.swapaxes(1, 2)).sum()
-        return -0.5 * float(counts @ (mean.shape[1] * LOG_2PI + log_det) + quadratic)
+        log_det = np.log(factor.diagonal(0, 1, 2)).sum(axis=1)
+        quadratic = np.vdot(scatter @ factor, factor)
+        return float(counts @ (log_det - 0.5 * mean.shape[1] * LOG_2PI) - 0.5 * quadratic)
 
     def magnitude(self, parameters: Parameters, statistics: GaussianStatistics) -> float:
         """Moments about another point than the mean cancel; quadratic forms lose by the condition."""
@@ -253,7 +201,7 @@ class Gaussian(Family):
             spread = statistics.second + shift * (2 * np.abs(statistics.first) + counts * shift)
             logs = LOG_2PI + 1 + np.abs(np.log(covariance))
             return float((counts * logs + spread / covariance).sum())
-        values = np.maximum(np.linalg.eigvalsh(covariance), np.finfo(float).tiny)
+        values = np.maximum(np.linalg.eigvalsh(covariance), TINY)
         condition = values[:, -1] / values[:, 0]
         moved = shift * (2 * np.abs(statistics.first) + counts[:, None] * shift)
         spread = np.trace(statistics.second, axis1=1, axis2=2) + moved.sum(axis=1)
@@ -315,165 +263,7 @@ class Gaussian(Family):
     def degeneracies(
         self, parameters: Parameters, statistics: Any, marginal: Parameters | None
     ) -> list[Degeneracy]:
-        if self.diagonal:
-            variance = parameters["covariance"]
-            scale = np.ones(1) if marginal is None else marginal["covariance"]
-            bad = ~(variance * COLLAPSE > scale)
-            if bad.any():
-                few = _few(statistics, self.smallest_count(variance.shape[1]), variance.shape)
-                resolved = variance > _resolution(parameters["mean"], scale) ** 2
-                bad &= ~resolved | few
-            if self.penalty:  # held up by the penalty alone, where the data do vary
-                bad |= (variance < HELD_UP * self.penalty) & (scale > 2.0 * self.penalty)
-            return [
-                Degeneracy(int(k), f"the variance of column {int(j)} is {variance[k, j]:.2g}")
-                for k, j in _first_per_component(bad)
-            ]
-        factor = precision_cholesky(parameters)
-        if marginal is not None:
-            try:
-                root = np.linalg.cholesky(marginal["covariance"])
-            except np.linalg.LinAlgError:
-                reason = "the rows lie in a subspace, such as a constant column"
-                return [Degeneracy(k, reason) for k in range(len(factor))]
-            factor = root.swapaxes(1, 2) @ factor
         counts = None if statistics is None else statistics.counts
-        least = self.smallest_count(factor.shape[1])
-        bad = collapsed(factor, parameters["mean"], parameters["covariance"], counts, least)
-        return [
-            Degeneracy(int(k), _smallest_direction(parameters["covariance"][k]))
-            for k in np.flatnonzero(bad | self._held_up(parameters, marginal))
-        ]
-
-    def _held_up(self, parameters: Parameters, marginal: Parameters | None) -> NDArray[np.bool_]:
-        """Whether a component varies by the penalty alone along some direction in which the data vary."""
-        covariance = parameters["covariance"]
-        held = np.zeros(len(covariance), bool)
-        if not self.penalty or marginal is None:
-            return held
-        # no variance is below 1 / tr Σ⁻¹: most components need no closer look
-        suspect = ~(self._trace_precision(parameters) * HELD_UP * self.penalty < 1.0)
-        finite = np.isfinite(covariance).all(axis=(1, 2))
-        for k in np.flatnonzero(suspect & finite):
-            variances, axes = np.linalg.eigh(covariance[k])
-            flat = axes[:, variances < HELD_UP * self.penalty]
-            if flat.size:
-                spread = flat.T @ marginal["covariance"][0] @ flat
-                held[k] = np.linalg.eigvalsh(spread)[-1] > 2.0 * self.penalty
-        return held
-
-
-def collapsed(
-    factor: Array, mean: Array, covariance: Array, counts: Array | None, least: float
-) -> NDArray[np.bool_]:
-    """Which components shrink without end, shape (K,), and not just lie far from the others.
-
-    `factor` is the precision factor in units of the one-component fit. A component much smaller than the
-    data is a spike where it rests on fewer than `least` rows, is flat in some direction only, or has come
-    down to the resolution of its own location.
-    """
-    bad = ~((factor**2).sum(axis=(1, 2)) < COLLAPSE)
-    for k in np.flatnonzero(bad):
-        if not np.isfinite(factor[k]).all() or (counts is not None and counts[k] < least):
-            continue
-        singular = np.linalg.svd(factor[k], compute_uv=False)
-        variances = np.linalg.eigvalsh(covariance[k])
-        # flat in the data's units and in its own: neither scaled columns nor distant clusters are
-        flat = min((singular[0] / singular[-1]) ** 2, variances[-1] / variances[0]) > COLLAPSE
-        bad[k] = (
-            flat
-            or not variances[0] > 0
-            or variances[0] <= (RESOLUTION * np.abs(mean[k]).max()) ** 2
-        )
-    return bad
-
-
-def _resolution(mean: Array, variance: Array) -> Array:
-    """The smallest deviation that means something at a location: shape (K, d)."""
-    return RESOLUTION * np.maximum(np.abs(mean), np.sqrt(variance))
-
-
-def _few(statistics: Any, least: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if statistics is None:
-        return np.zeros(shape, bool)
-    return np.broadcast_to(statistics.counts < least, shape)
-
-
-def precision_cholesky(parameters: Parameters) -> Array:
-    """Upper triangular P with Σ_k⁻¹ = P_k P_kᵀ; NaN where Σ_k is not positive definite: (K, d, d)."""
-    if "precision_cholesky" in parameters:
-        return parameters["precision_cholesky"]
-    return with_precision(parameters["mean"], parameters["covariance"])["precision_cholesky"]
-
-
-def with_precision(mean: Array, covariance: Array) -> dict[str, Array]:
-    """Parameters of full geometry together with the factor that densities need."""
-    tied = covariance.strides[0] == 0
-    matrices = covariance[:1] if tied else covariance
-    try:
-        factor = np.linalg.inv(np.linalg.cholesky(matrices)).swapaxes(1, 2)
-    except np.linalg.LinAlgError:
-        factor = np.stack([_factor_or_nan(matrix) for matrix in matrices])
-    factor = np.broadcast_to(factor, covariance.shape) if tied else factor
-    return {"mean": mean, "covariance": covariance, "precision_cholesky": factor}
-
-
-def _factor_or_nan(matrix: Array) -> Array:
-    try:
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(matrix)).T)
-    except np.linalg.LinAlgError:
-        return np.full_like(matrix, np.nan)
-
-
-def _full_log_density(mean: Array, factor: Array, x: Array) -> Array:
-    log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-    if x.size * len(mean) <= 1 << 16:
-        whitened = (x - mean[:, None, :]) @ factor
-        squares = np.einsum("kij,kij->ki", whitened, whitened).T
-    else:  # one component at a time keeps the residuals in cache
-        squares = np.empty((len(x), len(mean)))
-        for k in range(len(mean)):
-            whitened = (x - mean[k]) @ factor[k]
-            squares[:, k] = np.einsum("ij,ij->i", whitened, whitened)
-    return (log_det - 0.5 * mean.shape[1] * LOG_2PI) - 0.5 * squares
-
-
-def _diagonal_log_density(mean: Array, variance: Array, x: Array) -> Array:
-    """Sum over the columns present."""
-    log_scale = 0.5 * (LOG_2PI + np.log(variance))
-    missing = np.isnan(x)
-    out = np.empty((len(x), len(mean)))
-    if not missing.any():
-        deviation = 1.0 / np.sqrt(variance)
-        for k in range(len(mean)):
-            z = (x - mean[k]) * deviation[k]
-            out[:, k] = np.einsum("ij,ij->i", z, z)
-        return -0.5 * out - log_scale.sum(axis=1)
-    for k in range(len(mean)):
-        terms = 0.5 * (x - mean[k]) ** 2 / variance[k] + log_scale[k]
-        out[:, k] = -np.where(missing, 0.0, terms).sum(axis=1)
-    return out
-
-
-def _diagonal_moments(reference: Array, x: Array, responsibilities: Array) -> GaussianStatistics:
-    """Per-column sums over the cells present, about each component's reference."""
-    missing = np.isnan(x)
-    present = np.where(missing, 0.0, 1.0)
-    first, second = np.empty_like(reference, float), np.empty_like(reference, float)
-    for k in range(len(reference)):
-        z = x - reference[k]
-        z[missing] = 0.0
-        first[k] = responsibilities[:, k] @ z
-        second[k] = responsibilities[:, k] @ (z * z)
-    return GaussianStatistics(responsibilities.T @ present, reference, first, second)
-
-
-def _first_per_component(bad: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    return [(int(k), int(np.argmax(bad[k]))) for k in np.flatnonzero(bad.any(axis=1))]
-
-
-def _smallest_direction(covariance: Array) -> str:
-    if not np.isfinite(covariance).all():
-        return "no rows support it"
-    values = np.linalg.eigvalsh(covariance)
-    return f"its smallest variance is {max(values[0], 0.0):.2g} along some direction"
+        find = diagonal_degeneracies if self.diagonal else full_degeneracies
+        least = self.smallest_count(parameters["mean"].shape[1])
+        return find(parameters, counts, marginal, penalty=self.penalty, least=least)

@@ -6,75 +6,84 @@ and √(2n) log B_ii. Axis-parallel: √n (μ − μ₀)/σ₀ and √(2n) log(�
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Parameters
+from expmax.families.gaussian_moments import add_ridge
+from expmax.families.precision import covariance_of, precision_cholesky
 from expmax.statistics import Array
 
 __all__ = ["DiagonalChart", "FullChart"]
+
+TINY = float(np.finfo(float).tiny)
 
 
 class FullChart:
     """VVV and EEE: one triangular factor a component, or one for all."""
 
     def __init__(self, family: Any, parameters: Parameters, factor: Array, counts: Array) -> None:
-        self.family, self.counts = family, counts
+        self.family = family
         self.mean, self.factor = parameters["mean"], factor
         self.tied = family.structure == "EEE"
         d = self.mean.shape[1]
-        self.upper = np.triu_indices(d)
-        self.on_diagonal: NDArray[np.bool_] = self.upper[0] == self.upper[1]
-        root = np.sqrt(np.maximum(counts, np.finfo(float).tiny))
-        self.mean_root = root[:, None]
+        self.entries = _upper(d)
+        root = np.sqrt(np.maximum(counts, TINY))
         spread = np.sqrt(counts.sum(keepdims=True)) if self.tied else root
-        self.factor_root = spread[:, None] * np.where(self.on_diagonal, np.sqrt(2.0), 1.0)
-        self.scale = np.concatenate([np.repeat(root, d), np.repeat(spread, len(self.on_diagonal))])
+        self.mean_root = root[:, None]
+        self.factor_root = np.repeat(spread[:, None], len(self.entries), axis=1)
+        self.scale = np.concatenate([np.repeat(root, d), self.factor_root.ravel()])
+        self.factor_root[:, :d] *= np.sqrt(2.0)
         self.inverse = np.linalg.inv(factor)
 
     def to_vector(self, parameters: Parameters) -> Array:
-        shift = parameters["mean"] - self.mean
-        means = np.einsum("kij,ki->kj", self.factor, shift) * self.mean_root
-        ratio = self.inverse @ parameters["precision_cholesky"]
-        entries = (ratio[:1] if self.tied else ratio)[:, *self.upper]
-        entries[:, self.on_diagonal] = np.log(entries[:, self.on_diagonal])
+        d = self.mean.shape[1]
+        shift = (parameters["mean"] - self.mean) * self.mean_root
+        means = shift[:, None, :] @ self.factor
+        ratio = self.inverse @ precision_cholesky(parameters)
+        entries = (ratio[:1] if self.tied else ratio).reshape(-1, d * d)[:, self.entries]
+        entries[:, :d] = np.log(entries[:, :d])
         return np.concatenate([means.ravel(), (entries * self.factor_root).ravel()])
 
     def from_vector(self, vector: Array) -> Parameters:
         k, d = self.mean.shape
         means = vector[: k * d].reshape(k, d) / self.mean_root
-        mean = self.mean + np.einsum("kji,kj->ki", self.inverse, means)
-        entries = vector[k * d :].reshape(-1, len(self.on_diagonal)) / self.factor_root
-        entries[:, self.on_diagonal] = np.exp(entries[:, self.on_diagonal])
-        ratio = np.zeros((len(entries), d, d))
-        ratio[:, *self.upper] = entries
-        factor = self.factor @ ratio
-        inverse = (
-            np.linalg.inv(factor) if np.isfinite(factor).all() else np.full_like(factor, np.nan)
-        )
-        covariance = inverse.swapaxes(1, 2) @ inverse
+        mean = self.mean + (means[:, None, :] @ self.inverse)[:, 0]
+        entries = vector[k * d :].reshape(self.factor_root.shape) / self.factor_root
+        entries[:, :d] = np.exp(entries[:, :d])
+        ratio = np.zeros((len(entries), d * d))
+        ratio[:, self.entries] = entries
+        factor = self.factor @ ratio.reshape(-1, d, d)
+        covariance = covariance_of(factor)
         return {"mean": mean, "covariance": covariance, "precision_cholesky": factor}
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
+        k, d = self.mean.shape
         at = statistics.about(parameters["mean"])
-        factor = parameters["precision_cholesky"]
+        factor = precision_cholesky(parameters)
         ratio = self.inverse @ factor
-        whitened = np.einsum("kij,ki->kj", factor, at.first)
-        means = np.einsum("kij,kj->ki", ratio, whitened) / self.mean_root
+        whitened = at.first[:, None, :] @ factor
+        means = (whitened @ ratio.swapaxes(1, 2))[:, 0] / self.mean_root
         scatter = at.second
         if self.family.penalty:
-            ridge = self.family.penalty * at.counts[:, None, None]
-            scatter = scatter + ridge * np.eye(scatter.shape[1])
+            scatter = add_ridge(scatter.copy(), self.family.penalty * at.counts)
         moment = self.factor.swapaxes(1, 2) @ scatter @ factor
-        gradient = -moment[:, *self.upper]
-        diagonals = np.diagonal(ratio, axis1=1, axis2=2)
-        gradient[:, self.on_diagonal] *= diagonals
-        gradient[:, self.on_diagonal] += at.counts[:, None]
+        gradient = -moment.reshape(k, d * d)[:, self.entries]
+        gradient[:, :d] *= ratio.diagonal(0, 1, 2)
+        gradient[:, :d] += at.counts[:, None]
         if self.tied:
             gradient = gradient.sum(axis=0, keepdims=True)
         return np.concatenate([means.ravel(), (gradient / self.factor_root).ravel()])
+
+
+@cache
+def _upper(d: int) -> NDArray[np.intp]:
+    """Where a flat d × d matrix holds its diagonal, and then what lies above it."""
+    rows, columns = np.triu_indices(d, 1)
+    return np.concatenate([np.arange(d) * (d + 1), rows * d + columns])
 
 
 class DiagonalChart:
@@ -88,7 +97,7 @@ class DiagonalChart:
         self.rows: NDArray[Any] = np.zeros(k, int) if structure[0] == "E" else np.arange(k)
         self.columns: NDArray[Any] = np.zeros(d, int) if structure[1] == "I" else np.arange(d)
         self.shape = (int(self.rows[-1]) + 1, int(self.columns[-1]) + 1)
-        self.mean_root = np.sqrt(np.maximum(counts, np.finfo(float).tiny))
+        self.mean_root = np.sqrt(np.maximum(counts, TINY))
         self.spread_root = np.sqrt(2.0 * self._pool(counts))
         self.scale = np.concatenate(
             [self.mean_root.ravel(), (self.spread_root / np.sqrt(2.0)).ravel()]

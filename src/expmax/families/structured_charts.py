@@ -35,6 +35,7 @@ from expmax.families.frames import (
     transpose_each,
     with_factor,
 )
+from expmax.families.precision import precision_cholesky
 from expmax.statistics import Array
 
 __all__ = ["StructuredChart"]
@@ -194,7 +195,7 @@ def _regular(parameters: Parameters, counts: Array) -> NDArray[np.bool_]:
     if covariance.ndim == 2:
         proper = np.isfinite(covariance) & (covariance > 0)
         return np.asarray(proper.all(axis=1) & (counts > 0).any(axis=1))
-    factor = parameters["precision_cholesky"]
+    factor = precision_cholesky(parameters)
     return np.asarray(np.isfinite(factor).all(axis=(1, 2)) & (counts > 0))
 
 

@@ -14,14 +14,11 @@ from expmax.errors import ParameterError
 from expmax.families import covariance as structures
 from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
-from expmax.families.gaussian import (
-    ALIASES,
-    Gaussian,
-    GaussianStatistics,
-    collapsed,
-    with_precision,
-)
+from expmax.families.gaussian import ALIASES, Gaussian
 from expmax.families.gaussian_charts import DiagonalChart, FullChart
+from expmax.families.gaussian_collapse import collapsed
+from expmax.families.gaussian_moments import GaussianStatistics
+from expmax.families.precision import with_precision
 from expmax.families.structured_charts import StructuredChart
 from expmax.statistics import Additive, Array
 

@@ -18,8 +18,10 @@ from scipy.special import ndtri
 from expmax.contract import Parameters
 from expmax.errors import InformationError, ParameterError, parameter_error
 from expmax.families.base import ExponentialFamily, Family
-from expmax.families.gaussian import LOG_2PI, Gaussian, precision_cholesky, with_precision
+from expmax.families.gaussian import Gaussian
+from expmax.families.gaussian_moments import LOG_2PI
 from expmax.families.multinomial import Multinomial
+from expmax.families.precision import precision_cholesky, with_precision
 from expmax.families.product import Product, _label
 from expmax.statistics import Array
 

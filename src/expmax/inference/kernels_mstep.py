@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from expmax.inference.kernels_tiles import LOG_2PI, inner, kernel
+from expmax.inference.kernels_tiles import LOG_2PI, algebra, algebra_inner
 
 
-@inner
+@algebra_inner
 def factorise(covariance, P):
     """Fill the upper triangular P with covariance^-1 = P P'; return log|det P|.
 
@@ -48,7 +48,7 @@ def factorise(covariance, P):
     return log_det
 
 
-@kernel
+@algebra
 def precision_cholesky(covariances, P, log_det, ok):
     """Fill P, log_det and ok for each covariance; P is NaN where a pivot is not positive."""
     K, d = covariances.shape[:2]
@@ -61,7 +61,7 @@ def precision_cholesky(covariances, P, log_det, ok):
                     P[k, i, j] = math.nan
 
 
-@kernel
+@algebra
 def maximize(counts, reference, first, second, means, covariances, P, log_det, ok):
     """Fill means, covariances and their precision factors from moments about the reference."""
     K, d = means.shape
@@ -77,7 +77,7 @@ def maximize(counts, reference, first, second, means, covariances, P, log_det, o
     precision_cholesky(covariances, P, log_det, ok)
 
 
-@kernel
+@algebra
 def expected(counts, reference, first, second, log_weights, means, P):
     """Σ_k counts_k (log w_k - d/2 log 2π + log|det P_k|) - Σ_ij (P P')_ij M_ij / 2.
 

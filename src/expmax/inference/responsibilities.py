@@ -27,7 +27,7 @@ def soft_assign(log_joint: Array) -> tuple[Array, Array, Array]:
     entropy : ndarray, shape (n,), nats
     """
     top = log_joint.max(axis=1, keepdims=True)
-    if np.isneginf(top).any():
+    if not top.min(initial=np.inf) > -np.inf:
         with np.errstate(invalid="ignore", divide="ignore"):
             responsibilities, log_evidence, entropy = _normalise(log_joint, top)
         log_evidence[np.isneginf(top[:, 0])] = -np.inf
@@ -42,7 +42,8 @@ def _normalise(log_joint: Array, top: Array) -> tuple[Array, Array, Array]:
     responsibilities /= total
     log_total = np.log(total)
     surprise = np.subtract(log_total, log_ratio, out=log_ratio)  # −log r
-    surprise[responsibilities == 0] = 0.0
+    if not surprise.max(initial=0.0) < np.inf:  # 0 · ∞ is 0
+        surprise[responsibilities == 0] = 0.0
     entropy = np.einsum("ij,ij->i", responsibilities, surprise)
     return responsibilities, (top + log_total)[:, 0], entropy
 

@@ -12,7 +12,6 @@ from scipy.special import logsumexp
 from expmax.errors import DataError, parameter_error
 from expmax.maxent.continuous import solve_box
 from expmax.maxent.domains import BoxDomain, PointDomain
-from expmax.maxent.dual import Reducer
 from expmax.maxent.family import MaximumEntropyDensity, MaximumEntropyPoints
 from expmax.maxent.features import Features, Some
 from expmax.maxent.finite import Solution, solve_points
@@ -23,6 +22,9 @@ from expmax.maxent.supports import Box, Interval, PointSet
 from expmax.statistics import Array
 
 __all__ = ["of_box", "of_points", "of_table"]
+
+
+SMALL = 1 << 18  # numbers in the indicators of a table up to which dense ones are quicker
 
 
 # -- points ----------------------------------------------------------------------------------------
@@ -84,7 +86,7 @@ def result_of_points(
     if len(kept) < len(moments):
         part = PointDomain(values[live], features, matrix[live][:, kept], log_b)
     family = MaximumEntropyPoints(part, tuple(moments.names[j] for j in kept))
-    total = float(logsumexp(log_base[np.isfinite(log_base)]))
+    total = float(np.logaddexp.reduce(log_base))
     dead = np.flatnonzero(np.isneginf(found.log_density) & np.isfinite(log_base))
     return MaximumEntropyResult(
         names=moments.names,
@@ -97,7 +99,7 @@ def result_of_points(
         gap=found.gap,
         error=0.0,
         status=found.status,
-        reason="",
+        reason=_reason(found),
         redundant=tuple(moments.names[j] for j in found.redundant),
         zero_points=dead,
         n_iter=found.n_iter,
@@ -109,14 +111,24 @@ def result_of_points(
     )
 
 
+def _reason(found: Solution) -> str:
+    """Why a descent that stopped short did, and what helps."""
+    if found.status != "max_iter":
+        return ""
+    return (
+        f"the moments are met to {found.residual:.1e} standard deviations of their features after "
+        f"{found.n_iter} iterations. Where there are about as many exact constraints as points, digits come "
+        "slowly: give a tolerance or intervals, accept less with tol, or raise max_iter."
+    )
+
+
 # -- contingency tables ----------------------------------------------------------------------------
 def of_table(
     margins: Margins,
     base_measure: Any,
     tolerance: Any,
     method: str,
-    max_iter: int,
-    compute: Reducer | None,
+    options: dict[str, Any],
 ) -> MaximumEntropyResult:
     """Over the cells of a contingency table."""
     shape = tuple(margins.table.shape)
@@ -131,9 +143,8 @@ def of_table(
         fitted = _proportional(margins, matrix, log_base, moments)
     if fitted is None:
         other = "auto" if method == "ipf" else method
-        fitted = solve_points(
-            matrix, log_base, moments, method=other, max_iter=max_iter, compute=compute
-        )
+        rows = matrix if n * len(names) > SMALL else matrix.toarray()
+        fitted = solve_points(rows, log_base, moments, method=other, **options)
     cells = np.indices(shape).reshape(len(shape), -1).T.astype(float)
     features = Features(names, None, matrix)
     return result_of_points(

@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 
 __all__ = ["is_sparse", "one_thread"]
 
-WORTH = 200_000  # numbers in the features from which on setting the limit pays
+WORTH = 20_000  # numbers in the features from which on setting the limit pays
 
 
 def is_sparse(matrix: Any) -> bool:

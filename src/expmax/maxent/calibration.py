@@ -16,7 +16,7 @@ from expmax.maxent.finite import solve_points
 from expmax.maxent.moments import Moments
 from expmax.maxent.newton import newton
 from expmax.maxent.reduction import Contradiction, Reduced, reduce_features
-from expmax.maxent.refusals import refuse
+from expmax.maxent.refusals import refuse, tighten
 from expmax.maxent.result import Summary
 from expmax.maxent.targets import Targets
 from expmax.statistics import Array
@@ -137,10 +137,18 @@ def calibrate_rows(
         status, n_iter, redundant = solved.status, solved.n_iter, solved.redundant
     else:
         low, high = _ratio_bounds(bounds, targets.total / float(d.sum()))
+        finite = moments.within(part.min(axis=0), part.max(axis=0))
+        face = np.ones(len(part), bool)
+        if low == 0:  # rows that single targets leave no weight
+            face = tighten(part, finite, face)
+        rows = slice(None) if face.all() else np.flatnonzero(face)
         with one_thread(part.size):
-            p, natural, gap, status, n_iter, redundant = _bounded(
-                part, share, moments, low, high, max_iter
+            inside, natural, gap, status, n_iter, redundant = _bounded(
+                part[rows], share[rows], finite, low, high, max_iter
             )
+        p = np.zeros(len(part))
+        p[rows] = inside
+        status = "boundary" if status == "solved" and not face.all() else status
     weights = np.zeros(len(base_weights))
     weights[live] = targets.total * p
     mean = p @ features
@@ -177,17 +185,15 @@ def _ratio_bounds(bounds: Any, growth: float) -> tuple[float, float]:
 def _bounded(
     features: Array, share: Array, moments: Moments, low: float, high: float, max_iter: int
 ) -> tuple[Array, Array, float, Literal["solved", "max_iter"], int, NDArray[np.intp]]:
-    ends = features.min(axis=0), features.max(axis=0)
-    finite = moments.within(*ends)
-    reduced = reduce_features(features, finite)
+    reduced = reduce_features(features, moments)
     if isinstance(reduced, Contradiction):
-        refuse(reduced.direction, finite, "these targets depend on each other linearly")
+        refuse(reduced.direction, moments, "these targets depend on each other linearly")
     dual = BoundedDual(reduced.features, share, low, high)
     path = newton(
         dual, _with_constant(reduced), np.zeros(dual.features.shape[1] + 1), max_iter=max_iter
     )
     if path.outcome != "solved":
-        _prove(dual, reduced, finite, path.natural if path.outcome == "separated" else None)
+        _prove(dual, reduced, moments, path.natural if path.outcome == "separated" else None)
     p = share * dual.ratios(path.natural)
     penalty = reduced.penalty
     gradient = penalty.gradient(path.natural[1:], path.at.gradient[1:])

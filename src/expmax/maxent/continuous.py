@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from expmax.errors import InfeasibleMomentsError
 from expmax.maxent.edges import ON_EDGE, look_outside
-from expmax.maxent.finite import Solution, solve_points
+from expmax.maxent.finite import MET, Solution, solve_points
 from expmax.maxent.growth import Tail, tails
 from expmax.maxent.location import first_density, place
 from expmax.maxent.moments import Moments
@@ -59,6 +59,7 @@ def solve_box(
     *,
     method: str = "auto",
     max_iter: int = 200,
+    tol: float = MET,
     compute: Any = None,
 ) -> BoxSolution:
     """Maximum entropy over an interval or a box.
@@ -76,7 +77,7 @@ def solve_box(
         A direction v has sup_x v·(f(x) − Δ) < 0, searched for over the whole box.
     """
     grid = make_grid(support, features, log_base, moments)
-    options = {"method": method, "max_iter": max_iter, "compute": compute}
+    options = {"method": method, "max_iter": max_iter, "tol": tol, "compute": compute}
     found = _climb(grid, moments, options)
     if found.status != "not_attained":
         return found

@@ -89,6 +89,18 @@ class PointDomain:
         self.words = f"{len(values)} points"
         self._rows: dict[bytes, int] | None = None
 
+    def to_fields(self) -> dict[str, Any]:
+        """What a model file holds: the features as numbers, whatever functions gave them."""
+        names = list(self.features.names)
+        parts = {"matrix": self.matrix, "log_weight": self.log_weight}
+        return {"values": self.values, "names": names, **parts}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> PointDomain:
+        """From a model file."""
+        features = Features(tuple(fields["names"]), None, fields["matrix"])
+        return cls(fields["values"], features, fields["matrix"], fields["log_weight"])
+
     def find(self, x: Array) -> NDArray[np.intp]:
         """The point that each row is, −1 where none: shape (n,)."""
         if self._rows is None:
@@ -171,6 +183,15 @@ class BoxDomain:
         self.words = " × ".join(f"[{low:.6g}, {high:.6g}]" for low, high in self.ends)
         self._grid: Grid | None = None
         self._known: dict[bytes, Integrals] = {}
+
+    def to_fields(self) -> dict[str, Any]:
+        """What a model file holds: functions by their names."""
+        return {"support": self.support, "features": self.features, "base": self.base}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> BoxDomain:
+        """From a model file."""
+        return cls(fields["support"], fields["features"], fields["base"])
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Whether each row lies in the box."""

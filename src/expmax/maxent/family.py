@@ -29,6 +29,15 @@ class MaximumEntropyFamily(ExponentialFamily):
     def __init__(self, domain: Domain, names: tuple[str, ...]) -> None:
         self.domain, self.names = domain, names
 
+    def to_fields(self) -> dict[str, Any]:
+        """What a model file holds."""
+        return {"domain": self.domain, "names": self.names}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """From a model file."""
+        return cls(fields["domain"], fields["names"])
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.names)}; {self.domain.words})"
 

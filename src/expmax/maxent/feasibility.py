@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array, hstack, vstack
 
-from expmax.maxent.arrays import is_sparse
 from expmax.statistics import Array
 
 __all__ = ["Separation", "conflicting", "linear_program", "possible_points", "separate"]
@@ -57,16 +56,17 @@ def separate(features: Any, halfwidth: Array, centre: Array | None = None) -> Se
     >>> separate(np.array([[1.0], [2.0]]), np.zeros(1))
     Separation(direction=array([-1.]), margin=-1.0)
     """
-    rows = _as_sparse(features, centre)
+    rows = csr_array(features)
     n, k = rows.shape
     if k == 0:
         return None
+    middle = np.zeros(k) if centre is None else centre  # E[f] − centre = E[g], for Σp = 1
     identity = eye_array(k, format="csr")
     moments = hstack([rows.T, identity, -identity, -identity])
     total = csr_array(np.concatenate([np.ones(n), np.zeros(3 * k)])[None, :])
     cost = np.concatenate([np.zeros(n), np.ones(2 * k), np.zeros(k)])
     bounds = [(0.0, None)] * (n + 2 * k) + [(-h, h) for h in halfwidth]
-    right = np.concatenate([np.zeros(k), [1.0]])
+    right = np.concatenate([middle, [1.0]])
     found = linear_program(cost, A_eq=vstack([moments, total]), b_eq=right, bounds=bounds)
     if found.status != 0 or found.fun <= 1e-9:
         return None
@@ -130,25 +130,27 @@ def possible_points(
     Freund, Roundy & Todd (1985), Identifying the set of always-active constraints in a system of
     linear inequalities by a single linear program, MIT Sloan 1674-85.
     """
-    rows = _as_sparse(features, centre)
-    n = rows.shape[0]
+    rows = csr_array(features)
+    n, k = rows.shape
+    middle = np.zeros(k) if centre is None else centre
     exact = halfwidth == 0
     moments = csr_array(rows.T)  # of q = u + r, beside τ
     ones = csr_array(np.ones((1, n)))
-    blank = csr_array((int(exact.sum()), 1))
+    shift = csr_array(-middle[exact][:, None])  # Σ q g = Σ q f − τ·centre
     minus = csr_array(-np.ones((1, 1)))
     equalities = vstack(
         [
-            hstack([moments[exact], moments[exact], blank]),
+            hstack([moments[exact], moments[exact], shift]),
             hstack([ones, ones, minus]),
         ]
     ).tocsr()
     options: dict[str, Any] = {}
     if not exact.all():
         part = moments[~exact]
-        width = csr_array(-halfwidth[~exact][:, None])
+        above = csr_array(-(halfwidth + middle)[~exact][:, None])
+        below = csr_array((middle - halfwidth)[~exact][:, None])
         options["A_ub"] = vstack(
-            [hstack([part, part, width]), hstack([-part, -part, width])]
+            [hstack([part, part, above]), hstack([-part, -part, below])]
         ).tocsr()
         options["b_ub"] = np.zeros(2 * int((~exact).sum()))
     cost = np.concatenate([-np.ones(n), np.zeros(n + 1)])
@@ -159,10 +161,3 @@ def possible_points(
         return None
     positive = np.asarray(found.x[:n] > 0.5)
     return positive if positive.any() else None
-
-
-def _as_sparse(features: Any, centre: Array | None) -> csr_array:
-    if centre is None:
-        return csr_array(features)
-    dense = features.toarray() if is_sparse(features) else features
-    return csr_array(dense - centre)

@@ -15,7 +15,7 @@ from expmax.maxent.arrays import is_sparse
 from expmax.maxent.supports import PointSet
 from expmax.statistics import Array
 
-__all__ = ["Column", "Features", "Some", "read_features"]
+__all__ = ["Coordinate", "Features", "Forgotten", "Some", "forget_functions", "read_features"]
 
 Function = Callable[[Any], Any]
 
@@ -44,7 +44,7 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Coordinate:
     """A column of the points, as a function of them."""
 
     index: int
@@ -52,6 +52,20 @@ class Column:
     def __call__(self, x: Array) -> Array:
         """The column: shape (n,)."""
         return x if x.ndim == 1 else x[:, self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Where a function stood that a model file could not hold."""
+
+    name: str
+
+    def __call__(self, x: Array) -> Array:
+        """Refuse: the function is gone."""
+        raise ParameterError(
+            f"the function {self.name!r} was not kept in the model file; give it again with set_params "
+            "before fitting."
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +102,7 @@ def read_features(features: Any, support: Any, names: Sequence[str] | None = Non
     columns: list[Any] = []
     for item in items:
         if isinstance(item, str | int | np.integer):
-            functions.append(_column_of(item, fixed))
+            functions.append(_column_of(item, fixed, support))
         elif callable(item):
             functions.append(item)
         else:
@@ -99,6 +113,18 @@ def read_features(features: Any, support: Any, names: Sequence[str] | None = Non
         matrix = np.column_stack([np.asarray(column, float) for column in columns])
         return _of_matrix(matrix, fixed, names or labels)
     return _named(functions, labels, names, _probe(support))
+
+
+def forget_functions(value: Any) -> Any:
+    """A user's argument with its functions replaced by their names, for a model file."""
+    if isinstance(value, Mapping):
+        return {name: forget_functions(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(forget_functions(item) for item in value)
+    known = isinstance(value, np.ufunc | Coordinate | Forgotten)
+    if callable(value) and not known:
+        return Forgotten(getattr(value, "__name__", type(value).__name__))
+    return value
 
 
 def _items(features: Any) -> tuple[list[Any], list[str]]:
@@ -146,13 +172,16 @@ def _finite(values: Any, names: Sequence[str]) -> None:
     )
 
 
-def _column_of(key: int | str | np.integer[Any], support: PointSet | None) -> Function:
+def _column_of(key: int | str | np.integer[Any], support: PointSet | None, where: Any) -> Function:
     if isinstance(key, str):
         if support is None or support.columns is None or key not in support.columns:
             known = None if support is None else support.columns
             raise parameter_error("a feature", f"a function or one of the columns {known}", key)
         key = support.columns.index(key)
-    return Column(int(key))
+    n_columns = _probe(where).shape[1]
+    if not 0 <= key < n_columns:
+        raise parameter_error("a feature's column", f"from 0 to {n_columns - 1}", int(key))
+    return Coordinate(int(key))
 
 
 def _probe(support: Any) -> Array:
@@ -186,7 +215,10 @@ def _named(
 
 
 def _columns(values: Any, n: int) -> Array:
-    array = np.asarray(values, float)
+    try:
+        array = np.asarray(values, float)
+    except (TypeError, ValueError):
+        raise DataError(f"a feature must return numbers; got {values!r}.") from None
     if array.ndim == 0:
         array = np.full(n, float(array))
     if array.ndim == 1:

@@ -37,6 +37,8 @@ __all__ = ["Solution", "solve_points"]
 
 LP_SIZE = 5_000_000  # non-zeros up to which linear programs are tried
 WORTH = 400_000  # numbers in the features from which on a few gradient steps save Hessians
+FORMED = 3000  # features up to which the Hessian is formed where all else has failed
+MET = 1e-9  # residual, in units of a feature's spread, at which a moment is met
 LP_SIDE = 3000  # and the smaller of the numbers of points and features
 
 
@@ -54,6 +56,7 @@ class Solution:
     redundant: NDArray[np.intp]  # constraints that follow from the others on the whole support
     kept: NDArray[np.intp]  # constraints that carry a multiplier
     n_iter: int
+    residual: float = 0.0  # largest subgradient at the end, in units of the features' spread
 
 
 def solve_points(
@@ -64,6 +67,7 @@ def solve_points(
     start: Array | None = None,
     method: str = "auto",
     max_iter: int = 200,
+    tol: float = MET,
     compute: Reducer | None = None,
     weight: Array | None = None,
     faces: bool = True,
@@ -83,6 +87,9 @@ def solve_points(
     method : {"auto", "newton", "lbfgs"}
         "auto" forms the Hessian up to a thousand features.
     max_iter : int
+    tol : float
+        Residual, in units of a feature's spread, at which a moment counts as met where rounding is out of
+        reach; without a Hessian the descent stops there if it is above the default.
     compute : Reducer, optional
     weight : ndarray, shape (n,), optional
         What the spread of a feature is taken over (see `reduce_features`); sums to 1.
@@ -112,7 +119,7 @@ def solve_points(
         moments = moments.within(low, high)
     else:
         moments = moments.within(*feature_range(features))
-    options = _Options(start, method, max_iter, compute, weight)
+    options = _Options(start, method, max_iter, tol, compute, weight)
     with one_thread(features.nnz if is_sparse(features) else features.size):
         return _solve(features, log_base, moments, active, options, faces, joint)
 
@@ -151,7 +158,7 @@ def _climb(
     whole = attempt.reduced if (active == np.isfinite(log_base)).all() else None
     redundant = _redundant(whole, features, moments)
     n_iter = attempt.path.n_iter
-    while attempt.path.outcome != "solved":
+    while attempt.path.outcome != "solved" and not _met(attempt, options.tol):
         possible = _possible(attempt.dual, attempt.reduced, moments, attempt.path, joint)
         if possible is None or possible.all():
             break
@@ -163,7 +170,12 @@ def _climb(
         except InfeasibleMomentsError:  # the program's tolerance took a thin interior for a face
             break
         n_iter += attempt.path.n_iter
-    return _solution(features, log_base, moments, attempt, redundant, n_iter)
+    return _solution(features, log_base, moments, attempt, redundant, n_iter, options.tol)
+
+
+def _met(attempt: _Attempt, tol: float) -> bool:
+    """Whether the moments are met as closely as was asked, where that is less than by default."""
+    return tol > MET and _residual(attempt.reduced, attempt.path) <= tol
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,7 @@ class _Options:
     start: Array | None
     method: str
     max_iter: int
+    tol: float
     compute: Reducer | None
     weight: Array | None
 
@@ -203,13 +216,19 @@ def _minimise(dual: Dual, reduced: Reduced, options: _Options) -> Path:
     many = MANY_SPARSE if dual.sparse else MANY
     large = method == "lbfgs" or (method == "auto" and dual.dim > many)
     if large and (reduced.penalty.variance is None or reduced.penalty.variance.ndim == 1):
-        path = lbfgs(dual, reduced.penalty, first, max_iter=max_iter)
-        if path.outcome == "solved" or method == "lbfgs" or dual.dim > MANY:
+        path = lbfgs(dual, reduced.penalty, first, max_iter=max_iter, tol=_enough(options.tol))
+        solved = path.outcome == "solved" or _residual(reduced, path) <= options.tol
+        if solved or method == "lbfgs" or dual.dim > FORMED:
             return path
         first = path.natural if path.outcome == "max_iter" else first
     elif start is None and reduced.penalty.smooth and dual.n_points * dual.dim >= WORTH:
         first = warm(dual, reduced.penalty, first)
     return newton(dual, reduced.penalty, first, max_iter=max_iter)
+
+
+def _enough(tol: float) -> float:
+    """Where a descent may stop: at rounding, unless less is asked."""
+    return tol if tol > MET else 1e-12
 
 
 def _residual(reduced: Reduced, path: Path) -> float:
@@ -251,35 +270,61 @@ def _solution(
     attempt: _Attempt,
     redundant: NDArray[np.intp],
     n_iter: int,
+    tol: float,
 ) -> Solution:
-    path, penalty, active = attempt.path, attempt.reduced.penalty, attempt.active
+    path, active = attempt.path, attempt.active
     natural = attempt.reduced.natural(path.natural, len(moments))
     log_density = np.full(features.shape[0], -np.inf)
     log_density[active] = attempt.dual.log_density(path.natural, path.at.value)
     middle = 0.5 * (moments.lower + moments.upper)
-    gap = float(path.natural @ penalty.gradient(path.natural, path.at.gradient))
-    gap += float(penalty.halfwidth @ np.abs(path.natural))
     status: Literal["solved", "boundary", "max_iter"] = "max_iter"
-    fits = path.outcome == "edge" and _residual(attempt.reduced, path) <= 1e-9
-    if path.outcome == "solved" or fits:
+    residual = _residual(attempt.reduced, path)
+    fits = path.outcome == "edge" and residual <= MET
+    if path.outcome == "solved" or fits or (tol > MET and residual <= tol):
         status = "solved" if active.sum() == np.isfinite(log_base).sum() else "boundary"
     mean = np.asarray(features.T @ np.exp(log_density), float)
     hard = moments.tolerance == 0
     unit = np.abs(moments.lower) + np.abs(moments.upper) + np.ptp(feature_range(features), axis=0)
-    if (np.abs(moments.distance(mean)) > 1e-6 * unit)[hard].any():  # not on a face after all
+    if (np.abs(moments.distance(mean)) > max(1e-6, tol) * unit)[
+        hard
+    ].any():  # not on a face after all
         status = "max_iter"
     return Solution(
         natural,
         path.at.value + float(natural @ middle),
         log_density,
         mean,
-        abs(gap),
+        _gap(attempt.reduced, path, moments, natural, mean),
         path.at.value - float(path.natural @ path.at.gradient),
         status,
         redundant,
         attempt.reduced.kept,
         n_iter,
+        residual,
     )
+
+
+def _gap(reduced: Reduced, path: Path, moments: Moments, natural: Array, mean: Array) -> float:
+    """Primal less dual objective, nats: Σ of what each constraint adds (Fenchel & Young).
+
+    An exact moment adds λ·(E[f] − Δ), an interval h|λ| to that; a tolerance σ adds ½ (distance/σ)² + ½ σ²λ².
+    Without tolerances the sum is taken in the solver's coordinates, where it cancels less.
+    """
+    penalty = reduced.penalty
+    if penalty.variance is None:
+        gap = float(path.natural @ path.at.gradient)
+        return abs(gap + float(penalty.halfwidth @ np.abs(path.natural)))
+    middle = 0.5 * (moments.lower + moments.upper)
+    half = 0.5 * (moments.upper - moments.lower)
+    tolerance = moments.tolerance
+    soft = tolerance > 0
+    width = np.where(soft, tolerance, 1.0)
+    away = moments.distance(mean) / width
+    pull = np.where(half > 0, natural * (mean - middle) + half * np.abs(natural), 0.0)
+    square = 0.5 * away**2 + 0.5 * (width * natural) ** 2 + pull
+    square = np.where(half > 0, square, 0.5 * (away + width * natural) ** 2)
+    hard = natural * (mean - middle) + half * np.abs(natural)
+    return abs(float(hard[~soft].sum() + square[soft].sum()))
 
 
 def _redundant(reduced: Reduced | None, features: Any, moments: Moments) -> NDArray[np.intp]:

@@ -19,7 +19,11 @@ from expmax.statistics import Array
 __all__ = ["MANY", "MANY_SPARSE", "lbfgs", "warm"]
 
 MEMORY = 12  # steps that L-BFGS remembers
-PRODUCTS = 3000  # products with the Hessian that the last digits may cost
+FIRST = 150  # its steps, after which conjugate residuals make more of each product
+PRODUCTS = 25  # products with the Hessian that an iteration may cost on average
+SOLVE = 0.1  # relative residual to which the equations of a step are solved
+STRETCH = 1000  # products a step may cost: longer ones leave where its equations hold
+NEGLIGIBLE = 1e-10  # nats
 MANY_SPARSE = 200  # sparse features above which it is formed only if all else fails
 MANY = 1000  # features above which the Hessian is not formed
 
@@ -29,6 +33,10 @@ def lbfgs(
 ) -> Path:
     """Minimise the dual without its Hessian; arguments and outcome as of `newton`.
 
+    Products with the Hessian are limited to 25 times `max_iter`: where there are about as many exact
+    constraints as points, next to no freedom is left, the Hessian is as ill-conditioned as their matrix,
+    and digits come slowly.
+
     The variances of `penalty` must be a diagonal or absent. Intervals split λ into two non-negative
     parts, for which L-BFGS-B has bounds.
 
@@ -37,14 +45,16 @@ def lbfgs(
     Byrd, Lu, Nocedal & Zhu (1995), SIAM J. Sci. Comput. 16(5), 1190-1208.
     Dembo, Eisenstat & Steihaug (1982), SIAM J. Numer. Anal. 19(2), 400-408.
     """
-    first = _whole if penalty.smooth else _split
-    natural = first(dual, penalty, start, max_iter)
+    if penalty.smooth:
+        natural = _whole(dual, penalty, start, min(FIRST, 5 * max_iter))
+    else:
+        natural = _split(dual, penalty, start, max_iter)
     return _truncated_newton(dual, penalty, natural, max_iter, tol)
 
 
 def warm(dual: Dual, penalty: Penalty, start: Array) -> Array:
     """A few steps of L-BFGS, from which Newton needs fewer Hessians."""
-    return _whole(dual, penalty, start, 3, 1e-5)
+    return _whole(dual, penalty, start, 15, 1e-5)
 
 
 def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int, tol: float = 1e-8) -> Array:
@@ -53,7 +63,7 @@ def _whole(dual: Dual, penalty: Penalty, start: Array, max_iter: int, tol: float
     gradient = penalty.gradient(natural, at.gradient)
     value = at.value + penalty.value(natural)
     memory: deque[tuple[Array, Array, float]] = deque(maxlen=MEMORY)
-    for _ in range(5 * max_iter):
+    for _ in range(max_iter):
         step = -_two_loops(gradient, memory)
         slope = float(gradient @ step)
         scale = 1.0 if memory else min(1.0, 1.0 / max(float(np.abs(gradient).sum()), 1e-300))
@@ -127,21 +137,43 @@ class Budget:
 def _truncated_newton(
     dual: Dual, penalty: Penalty, natural: Array, max_iter: int, tol: float
 ) -> Path:
-    """Newton steps by conjugate gradients, on the coordinates that the L1 term leaves free."""
+    """Newton steps by conjugate residuals, on the coordinates that the L1 term leaves free."""
     at = dual.evaluate(natural, hessian=False)
-    budget = Budget(PRODUCTS)
+    budget = Budget(PRODUCTS * max_iter)
+    best = natural, at, _error(penalty, natural, at)
     for iteration in range(max_iter):
         error = _error(penalty, natural, at)
-        if error <= tol:
+        best = min(best, (natural, at, error), key=lambda one: one[2])
+        if error <= tol or _within(penalty, natural, at):
             return Path(natural, at, "solved", iteration)
         moved = _step(dual, penalty, natural, at, error, budget)
         if moved is None:
-            return Path(natural, at, _outcome(dual, penalty, natural, error, tol), iteration)
+            return _ended(dual, penalty, best, tol, iteration)
         natural, at = moved
         if iteration % 8 == 7 and separates(dual, penalty, natural):
             return Path(natural, at, "separated", iteration)
-    error = _error(penalty, natural, at)
-    return Path(natural, at, _outcome(dual, penalty, natural, error, tol), max_iter)
+    best = min(best, (natural, at, _error(penalty, natural, at)), key=lambda one: one[2])
+    return _ended(dual, penalty, best, tol, max_iter)
+
+
+def _ended(
+    dual: Dual, penalty: Penalty, best: tuple[Array, DualValue, float], tol: float, n_iter: int
+) -> Path:
+    """The best λ seen: a step that lowers the dual may raise the residual."""
+    natural, at, error = best
+    return Path(natural, at, _outcome(dual, penalty, natural, error, tol), n_iter)
+
+
+def _within(penalty: Penalty, natural: Array, at: DualValue) -> bool:
+    """Whether tolerances on all moments prove the objective to be within `NEGLIGIBLE` nats of its top.
+
+    The duality gap is then ½ Σ g²/σ², g the gradient of the dual.
+    """
+    variance = penalty.variance
+    if variance is None or not penalty.smooth or not variance.all():
+        return False
+    gradient = penalty.gradient(natural, at.gradient)
+    return 0.5 * float(gradient @ (gradient / variance)) <= NEGLIGIBLE
 
 
 def _outcome(dual: Dual, penalty: Penalty, natural: Array, error: float, tol: float) -> Outcome:
@@ -171,12 +203,11 @@ def _step(
         diagonal = diagonal + variance
 
     def apply(v: Array) -> Array:
-        budget.left -= 1
         full = product(v) if variance is None else product(v) + penalty.pull(v)
         return np.where(free, full, 0.0)
 
     inverse = np.where(diagonal > 0, 1.0 / np.where(diagonal > 0, diagonal, 1.0), 1.0)
-    step = -_conjugate_gradients(apply, residual, inverse, min(0.1, np.sqrt(error)))
+    step = -_conjugate_residuals(apply, residual, inverse, SOLVE, budget)
     here = at.value + penalty.value(natural)
     slope = float(residual @ step)
     noise = 1e-14 * (abs(here) + 1.0)
@@ -195,28 +226,48 @@ def _step(
     return None
 
 
-def _conjugate_gradients(
-    apply: Callable[[Array], Array], right: Array, inverse: Array, relative: float
+def _conjugate_residuals(
+    apply: Callable[[Array], Array],
+    right: Array,
+    inverse: Array,
+    relative: float,
+    budget: Budget,
 ) -> Array:
-    """Solution of H x = right to a relative residual, preconditioned by the diagonal."""
+    """Solution of H x = right to a relative residual, preconditioned by the diagonal.
+
+    Unlike that of conjugate gradients, the residual falls with every product, so that a solve cut short is
+    never worse than none. No restarts: what is learnt of the small eigenvalues would be lost.
+
+    References
+    ----------
+    Stiefel (1955), Comment. Math. Helv. 29, 157-179. Saad (2003), Iterative Methods for Sparse Linear
+    Systems, 2nd ed., §6.8.
+    """
     x = np.zeros_like(right)
-    r = right.copy()
-    z = inverse * r
-    direction = z
-    energy = float(r @ z)
-    stop = relative * relative * energy
-    for _ in range(500):
-        image = apply(direction)
-        bend = float(direction @ image)
-        if bend <= 1e-300:
-            return x if x.any() else z
-        length = energy / bend
-        x = x + length * direction
-        r = r - length * image
-        z = inverse * r
-        new = float(r @ z)
-        if new <= stop:
+    z = inverse * right
+    image = apply(z)  # H z
+    budget.left -= 1
+    direction, bent = z.copy(), image.copy()  # p and H p
+    energy = float(z @ image)
+    stop = relative * relative * float(right @ z)
+    left = float(right @ z)  # ‖r‖² in units of the preconditioner
+    end = max(budget.left - STRETCH, 0)
+    while budget.left > end and energy > 1e-300:
+        scaled = inverse * bent
+        size = float(bent @ scaled)
+        length = energy / size
+        x += length * direction
+        z -= length * scaled
+        left -= length * energy
+        if left <= stop:
             break
-        direction = z + (new / energy) * direction
+        image = apply(z)
+        budget.left -= 1
+        new = float(z @ image)
+        share = new / energy
+        direction *= share
+        direction += z
+        bent *= share
+        bent += image
         energy = new
-    return x
+    return x if x.any() else z

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NoReturn
@@ -84,11 +84,19 @@ def read_margins(margins: Any, targets: Any, table: ContingencyTable, data: Any)
         if counts.shape != shape:
             raise parameter_error("data", f"a table of shape {shape}", counts.shape)
         targets = [_sum_to(counts, tuple(range(len(shape))), a) for a in axes]
+    if isinstance(targets, Mapping):
+        keys = [m if isinstance(m, int | str) else tuple(m) for m in margins]
+        if set(targets) != set(keys):
+            raise parameter_error("moments", f"given for the margins {keys}", list(targets))
+        targets = [targets[key] for key in keys]
     if targets is None or len(targets) != len(axes):
         raise ParameterError("moments must be one array of sums a margin, or data a whole table.")
     sums = []
     for a, target in zip(axes, targets, strict=True):
-        values = np.asarray(target, float)
+        try:
+            values = np.asarray(target, float)
+        except (TypeError, ValueError):
+            raise parameter_error(f"the margin {a}", "an array of numbers", target) from None
         expected = tuple(shape[i] for i in a)
         if values.shape != expected or not (np.isfinite(values) & (values >= 0)).all():
             rule = f"of shape {expected}, finite and at least 0"

@@ -71,15 +71,31 @@ def read_moments(moments: Any, names: Sequence[str], tolerance: Any = None) -> M
     bounds = np.array(pairs, float).reshape(-1, 2)
     spread = np.zeros(len(names))
     if tolerance is not None:
+        unknown = [name for name in tolerance if name not in names] if _named(tolerance) else []
+        if unknown:
+            raise parameter_error("tolerance", f"a mapping with names among {list(names)}", unknown)
         given = (
             [tolerance.get(name, 0.0) for name in names]
-            if isinstance(tolerance, Mapping)
-            else np.broadcast_to(np.asarray(tolerance, float), len(names))
+            if _named(tolerance)
+            else _broadcast(tolerance, len(names))
         )
         spread = np.array(given, float)
         if not (np.isfinite(spread) & (spread >= 0)).all():
             raise parameter_error("tolerance", "finite and at least 0", tolerance)
     return Moments(tuple(names), bounds[:, 0], bounds[:, 1], spread)
+
+
+def _named(tolerance: Any) -> bool:
+    return isinstance(tolerance, Mapping)
+
+
+def _broadcast(tolerance: Any, m: int) -> Array:
+    try:
+        return np.broadcast_to(np.asarray(tolerance, float), m)
+    except (TypeError, ValueError):
+        raise parameter_error(
+            "tolerance", f"a number, {m} of them, or a mapping", tolerance
+        ) from None
 
 
 def _listed(moments: Any, names: Sequence[str]) -> list[Any]:
@@ -91,12 +107,23 @@ def _listed(moments: Any, names: Sequence[str]) -> list[Any]:
         return [moments[name] for name in names]
     if isinstance(moments, int | float | np.number):
         moments = [moments]
+    if isinstance(moments, str):
+        raise parameter_error("moments", "numbers or pairs (low, high), one a feature", moments)
     values = list(moments)
     if len(values) != len(names):
         raise ParameterError(
             f"moments must be one a feature, {len(names)} in all; got {len(values)}."
         )
     return values
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise parameter_error(
+            f"the moment of {name!r}", "a number or a pair (low, high)", value
+        ) from None
 
 
 def _pair(value: Any, name: str) -> tuple[float, float]:
@@ -106,10 +133,10 @@ def _pair(value: Any, name: str) -> tuple[float, float]:
                 f"the moment of {name!r}", "a number or a pair (low, high)", value
             )
         low, high = value
-        low = -np.inf if low is None else float(low)
-        high = np.inf if high is None else float(high)
+        low = -np.inf if low is None else _number(low, name)
+        high = np.inf if high is None else _number(high, name)
     else:
-        low = high = float(value)
+        low = high = _number(value, name)
         if not np.isfinite(low):
             raise parameter_error(f"the moment of {name!r}", "finite", value)
     if not low <= high or low == np.inf or high == -np.inf:

@@ -21,7 +21,7 @@ Status = Literal["solved", "boundary", "max_iter", "not_attained"]
 SENTENCES = {
     "solved": "every constraint met, multipliers finite",
     "boundary": "solved on a face: some points have probability zero",
-    "max_iter": "NOT solved: the moments are not met; raise max_iter or rescale the features",
+    "max_iter": "NOT solved: the moments are not met as closely as asked",
     "not_attained": "no density attains the maximum",
 }
 
@@ -52,7 +52,7 @@ class MaximumEntropyResult:
     gap: float  # primal less dual objective, nats
     error: float  # estimated error of the quadrature, relative to the spread of f; 0 for points
     status: Status
-    reason: str  # why it is not attained
+    reason: str  # why it is not attained, or not solved
     redundant: tuple[str, ...]  # constraints that follow from the others
     zero_points: NDArray[np.intp]  # points of probability zero by the constraints
     n_iter: int

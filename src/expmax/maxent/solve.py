@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expmax.errors import ParameterError, parameter_error
+from expmax.errors import DataError, ParameterError, parameter_error
 from expmax.maxent.answers import of_box, of_points, of_table
 from expmax.maxent.arrays import is_sparse
 from expmax.maxent.dual import Reducer
 from expmax.maxent.features import Features, read_features
+from expmax.maxent.finite import MET
 from expmax.maxent.margins import read_margins
 from expmax.maxent.moments import Moments, read_moments
 from expmax.maxent.result import MaximumEntropyResult
@@ -35,6 +36,7 @@ def maximum_entropy(
     sample_weight: ArrayLike | None = None,
     method: str = "auto",
     max_iter: int = 200,
+    tol: float = MET,
     compute: Reducer | None = None,
 ) -> MaximumEntropyResult:
     """The distribution of maximum entropy with given moments of given features.
@@ -51,8 +53,8 @@ def maximum_entropy(
     moments : number, sequence or mapping by name
         Δ for each feature: a number, or a pair (low, high) that E[f] must lie between, either of them
         infinite or None. For margins: an array of sums each.
-    support : array, Interval, Box, ContingencyTable, "line" or "half-line"
-        Points of shape (n,) or (n, d); may be left out where features are a matrix.
+    support : array, Interval or pair (low, high), Box, ContingencyTable, "line" or "half-line"
+        Points of shape (n,) or (n, d), as an array or a list; may be left out where features are a matrix.
     base_measure : array or callable, optional
         b ≥ 0 of each point, or as a function of points; default 1.
     tolerance : number, sequence or mapping, optional
@@ -66,6 +68,9 @@ def maximum_entropy(
     method : {"auto", "newton", "lbfgs", "ipf"}
         "auto" is Newton up to a thousand features, L-BFGS beyond; "ipf" is for margins.
     max_iter : int
+    tol : float
+        A moment is met where E[f] is this near, in units of the feature's standard deviation. The default
+        of 1e-9 is what is asked where rounding is out of reach; more makes large problems end sooner.
     compute : Reducer, optional
         Who sums blocks of points, such as `expmax.compute.reduce.Threads(4)`.
 
@@ -102,17 +107,22 @@ def maximum_entropy(
     """
     if method not in METHODS:
         raise parameter_error("method", f"one of {METHODS}", method)
+    if not (isinstance(max_iter, int | np.integer) and max_iter >= 1):
+        raise parameter_error("max_iter", "an integer of at least 1", max_iter)
+    if not 0 < tol < 1:
+        raise parameter_error("tol", "between 0 and 1", tol)
     given = isinstance(features, np.ndarray) and features.ndim == 2
     matrix = features if is_sparse(features) or given else None
+    options: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "compute": compute}
     where = read_support(support, None if matrix is None else matrix.shape[0])
     if isinstance(where, ContingencyTable):
         margins = read_margins(features or (), moments, where, data)
-        return of_table(margins, base_measure, tolerance, method, max_iter, compute)
+        return of_table(margins, base_measure, tolerance, method, options)
     if method == "ipf":
         raise ParameterError("method='ipf' fits margins of a ContingencyTable; use 'newton' here.")
     read = read_features(features, where, names)
     asked = _asked(read, moments, tolerance, data, sample_weight)
-    options = {"method": method, "max_iter": max_iter, "compute": compute}
+    options["method"] = method
     if isinstance(where, PointSet):
         return of_points(where, read, asked, base_measure, options)
     return of_box(where, read, asked, base_measure, options)
@@ -121,12 +131,21 @@ def maximum_entropy(
 def _asked(
     features: Features, moments: Any, tolerance: Any, data: Any, sample_weight: Any
 ) -> Moments:
+    if moments is not None and data is not None:
+        raise ParameterError("give moments, or data to take them from; not both.")
+    if sample_weight is not None and data is None:
+        raise ParameterError("sample_weight weighs the rows of data; give data.")
     if moments is not None or data is None:
         if moments is None and len(features):
             raise ParameterError("moments must be given, or data to take them from.")
         return read_moments([] if moments is None else moments, features.names, tolerance)
     rows = np.asarray(data, float)
     rows = rows[:, None] if rows.ndim == 1 else rows
+    if not np.isfinite(rows).all():
+        row = int(np.argwhere(~np.isfinite(rows))[0][0])
+        raise DataError(
+            f"data holds a missing or infinite value (row {row}); drop the row or impute it."
+        )
     weight = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, float)
     if weight.shape != (len(rows),) or not (weight >= 0).all() or not weight.sum() > 0:
         raise parameter_error("sample_weight", f"{len(rows)} numbers of at least 0", sample_weight)

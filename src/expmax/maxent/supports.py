@@ -43,6 +43,8 @@ class Interval:
     breaks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(isinstance(end, int | float | np.number) for end in (self.low, self.high)):
+            raise parameter_error("the ends of an Interval", "numbers", (self.low, self.high))
         if not self.low < self.high:
             raise ParameterError(f"an Interval needs low < high; got {self.low} and {self.high}.")
         object.__setattr__(self, "breaks", tuple(sorted(float(b) for b in self.breaks)))
@@ -151,6 +153,8 @@ def read_support(
         if support not in named:
             raise parameter_error("support", f"one of {list(named)}, or an object", support)
         return named[support]
+    if isinstance(support, tuple) and len(support) == 2 and np.ndim(support[0]) == 0:
+        return Interval(*support)  # as a side of a Box; two points are a list or an array
     frame = nw.from_native(support, pass_through=True)
     if isinstance(frame, nw.DataFrame):
         return _of_frame(frame)

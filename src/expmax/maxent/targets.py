@@ -114,7 +114,10 @@ def _spread(tolerance: Any, names: Sequence[str], unit: Array) -> Array:
 def _scaled(value: Any, unit: float) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(None if end is None else float(end) / unit for end in value)
-    return float(value) / unit
+    try:
+        return float(value) / unit
+    except (TypeError, ValueError):
+        raise parameter_error("a target", "a number, a pair or a mapping", value) from None
 
 
 def _label(key: Any) -> str:

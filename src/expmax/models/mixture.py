@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from expmax.statistics import Additive, Array
 
 __all__ = ["Group", "MixtureModel", "MixtureParameters", "MixtureStatistics"]
 
+CLOSE = 0.02  # standard deviations of one observation within which two components are the same
 VANISHING = 1e-2  # expected rows below which a component is tried without weight
 NO_WEIGHT = -27.6  # log of 1e-12: a weight below it supports nothing
 
@@ -127,22 +129,15 @@ class MixtureModel:
             log_likelihood = float(block.weight[used] @ log_evidence[used])
             entropy = float(block.weight[used] @ entropies[used])
             responsibilities[~used] = 0.0
-        components = tuple(
-            group.family.statistics(
-                params.components[g],
-                block.x,
-                responsibilities if len(self.groups) == 1 else responsibilities[:, group.index],
-                self._memo(block, g),
-            )
-            for g, group in enumerate(self.groups)
-        )
-        own = sum(g.family.latent_entropy(s) for g, s in zip(self.groups, components, strict=True))
-        return Expectation(
-            MixtureStatistics(responsibilities.sum(axis=0), components),
-            log_likelihood,
-            entropy + own,
-            block.total_weight,
-        )
+        components = []
+        for g, group in enumerate(self.groups):
+            own = responsibilities if len(self.groups) == 1 else responsibilities[:, group.index]
+            memo = self._memo(block, g)
+            sums = group.family.statistics(params.components[g], block.x, own, memo)
+            entropy += group.family.latent_entropy(sums)
+            components.append(sums)
+        statistics = MixtureStatistics(responsibilities.sum(axis=0), tuple(components))
+        return Expectation(statistics, log_likelihood, entropy, block.total_weight)
 
     def assign(self, params: MixtureParameters, block: Block) -> tuple[Array, Array, Array]:
         """Responsibilities (n, K), log p(x_i) (n,) and entropy (n,) of each row, nats."""
@@ -160,6 +155,7 @@ class MixtureModel:
     ) -> MixtureParameters:
         """M-step: class counts give the weights, each family matches its moments."""
         components = []
+        populated = bool(statistics.counts.min() > 0)
         for g, group in enumerate(self.groups):
             sums: Additive = statistics.components[g]
             if self.prior is not None:
@@ -168,22 +164,24 @@ class MixtureModel:
             new = fused.maximize(group.family, sums) if self.compiled else None
             if new is None:
                 new = group.family.maximize(sums, old)
-            if old is not None and self.prior is None and not statistics.counts.min() > 0:
+            if old is not None and self.prior is None and not populated:
                 empty = statistics.counts[group.index] <= 0
                 new = put(new, old, empty)  # nobody's parameters: Q does not depend on them
             if g in self.fixed and self.fixed_mask is not None:
                 new = put(new, self.fixed[g], self.fixed_mask[group.index])
             components.append(new)
-        return MixtureParameters(self._log_weights(statistics.counts), tuple(components))
+        log_weights = self._log_weights(statistics.counts, populated)
+        return MixtureParameters(log_weights, tuple(components))
 
-    def _log_weights(self, counts: Array) -> Array:
+    def _log_weights(self, counts: Array, populated: bool) -> Array:
         if self.fixed_weights is not None:
             return self.fixed_weights
         pseudo = counts if self.concentration == 1.0 else counts + (self.concentration - 1.0)
-        if pseudo.min() > 0:
-            return np.log(pseudo / pseudo.sum())
+        share = pseudo / pseudo.sum()
+        if populated:
+            return np.log(share)
         with np.errstate(divide="ignore"):
-            return np.log(pseudo / pseudo.sum())
+            return np.log(share)
 
     def expected_log_joint(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
         """Q(θ; S) = Σ_k n_k log w_k + Σ_k E[log p_k(x | θ_k)], nats."""
@@ -193,12 +191,15 @@ class MixtureModel:
             value = fused.expected_log_joint(family, params.log_weights, part, sums)
             if value is not None:
                 return value
-        used = statistics.counts > 0
-        weights = statistics.counts[used] @ params.log_weights[used]
-        return float(weights) + sum(
-            group.family.expected_log_density(params.components[g], statistics.components[g])
-            for g, group in enumerate(self.groups)
-        )
+        counts, log_weights = statistics.counts, params.log_weights
+        if not counts.min() > 0:  # 0 · −∞ is 0
+            log_weights = np.where(counts > 0, log_weights, 0.0)
+        value = float(counts @ log_weights)
+        for g, group in enumerate(self.groups):
+            value += group.family.expected_log_density(
+                params.components[g], statistics.components[g]
+            )
+        return value
 
     def magnitude(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
         """Size of the terms that Q sums, nats."""
@@ -365,6 +366,27 @@ class MixtureModel:
             return free
         weights = self.fixed_weights
         return [index[weights[index] == w] for index in free for w in np.unique(weights[index])]
+
+    def coincident(
+        self, params: MixtureParameters, statistics: MixtureStatistics
+    ) -> list[tuple[int, int]]:
+        """Pairs of components that are one: exchanging their parameters moves no coordinate."""
+        from expmax.models.mixture_chart import MixtureChart
+
+        chart = MixtureChart(self, params, statistics)
+        used = params.log_weights > NO_WEIGHT
+        for g, group in enumerate(self.groups):  # what is on its edge has no coordinate
+            used[[group.index[i] for i, _ in group.family.boundary(params.components[g])]] = False
+        found = []
+        for index in self.exchangeable():
+            for a, b in combinations(index[used[index]].tolist(), 2):
+                order = np.arange(self.n_components)
+                order[[a, b]] = b, a
+                swapped = replace(self.permute(params, order), log_weights=params.log_weights)
+                moved = np.abs(chart.to_vector(swapped)) / np.maximum(chart.scale, 1e-300)
+                if moved.max(initial=0.0) < CLOSE:
+                    found.append((a, b))
+        return found
 
     def rescale(
         self, params: MixtureParameters, shift: Array, scale: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,14 @@ class MixtureChart:
         total = np.array([0.0 if held else full.counts.sum()])
         self.weights = SimplexCoordinates(params.log_weights[None], total)
         scales = [self.weights.scale] + [c.scale for c in self.charts if c is not None]
-        self.cuts = np.cumsum([len(s) for s in scales])[:-1]
+        ends = np.cumsum([0, *(len(s) for s in scales)]).tolist()
+        self.parts = [slice(start, end) for start, end in pairwise(ends)]
         self.scale = np.concatenate(scales)
+        self.size = len(self.scale)
+        self.free: Any = slice(None)  # which coordinates move: all, where nothing is fixed
         if model.fixed:
             self.free = self._respond()
             self.scale = self.scale[self.free]
-        else:
-            self.free = np.ones(len(self.scale), bool)
 
     @property
     def complete(self) -> bool:
@@ -53,13 +55,12 @@ class MixtureChart:
 
     def from_vector(self, vector: Array) -> MixtureParameters:
         """Parameters at v."""
-        full = np.zeros(len(self.free))
+        full = np.zeros(self.size)
         full[self.free] = vector
-        parts = np.split(full, self.cuts)
-        log_weights = self.weights.from_vector(parts[0])[0]
-        pieces = iter(parts[1:])
+        log_weights = self.weights.from_vector(full[self.parts[0]])[0]
+        rest = iter(self.parts[1:])
         components = tuple(
-            self.params.components[g] if chart is None else chart.from_vector(next(pieces))
+            self.params.components[g] if chart is None else chart.from_vector(full[next(rest)])
             for g, chart in enumerate(self.charts)
         )
         params = MixtureParameters(log_weights, components)
@@ -91,12 +92,13 @@ class MixtureChart:
 
     def _respond(self) -> Any:
         """Which coordinates still move when what is fixed is put back."""
-        self.free = np.ones(len(self.scale), bool)
         moved = self._all(self.from_vector(0.1 * self.scale))
         return np.abs(moved) > 1e-9 * self.scale
 
     def _with_prior(self, statistics: MixtureStatistics) -> MixtureStatistics:
         model = self.model
+        if model.prior is None and model.concentration == 1.0:
+            return statistics
         components = statistics.components
         if model.prior is not None:
             components = tuple(s + p for s, p in zip(components, model.prior, strict=True))

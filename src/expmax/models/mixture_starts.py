@@ -18,6 +18,7 @@ from expmax.statistics import Array
 
 __all__ = ["MixtureStarts"]
 
+TINY = 1e-15
 BLENDS = (
     0.0,
     0.02,
@@ -27,6 +28,7 @@ BLENDS = (
 )  # share of uniform responsibilities mixed in until a start is regular
 CANDIDATES = 64  # rows tried as a new component
 NEW_WEIGHT = 0.05
+SPLITS = 0.5  # share of swaps that split a component; the others seed one anywhere
 Rng = np.random.Generator
 
 
@@ -154,11 +156,27 @@ class MixtureStarts:
         self, params: MixtureParameters, rngs: Iterator[Rng]
     ) -> Iterator[Start[MixtureParameters]]:
         """Swaps: drop one component, and split or seed another in its place."""
+        drop = self._chances_to_drop(params)
         for i, rng in enumerate(rngs):
             start = self._steepest(params) if i == 0 else None
-            start = start or self._swap(params, rng)
+            start = start or self._swap(params, drop, rng)
             if start is not None:
                 yield start
+
+    def _chances_to_drop(self, params: MixtureParameters) -> Array:
+        """More to components that are missed least: e^(−rank/2) by the loss of leaving them out.
+
+        Without component k the log-likelihood is Σ w_i log (1 − r_ik) − n log (1 − π_k) lower.
+        """
+        estimated = self._estimated
+        r, _, _ = self.model.assign(params, self.block)
+        with np.errstate(divide="ignore"):
+            kept = np.log(np.maximum(1.0 - r[:, estimated], TINY))
+            share = np.log1p(-np.minimum(np.exp(params.log_weights[estimated]), 1.0 - TINY))
+        weight = np.ones(len(r)) if self.block.weight is None else self.block.weight
+        loss = weight.sum() * share - weight @ kept
+        chances = np.exp(-0.5 * loss.argsort(kind="stable").argsort(kind="stable"))
+        return np.asarray(chances / chances.sum())
 
     def _steepest(self, params: MixtureParameters) -> Start[MixtureParameters] | None:
         """Merge the two most alike components and add the one that raises the likelihood fastest.
@@ -191,9 +209,11 @@ class MixtureStarts:
         new = self.from_responsibilities(r)
         return None if new is None else Start(new, "steepest direction")
 
-    def _swap(self, params: MixtureParameters, rng: Rng) -> Start[MixtureParameters] | None:
+    def _swap(
+        self, params: MixtureParameters, drop: Array, rng: Rng
+    ) -> Start[MixtureParameters] | None:
         estimated = self._estimated
-        dropped = int(rng.choice(estimated))
+        dropped = int(rng.choice(estimated, p=drop))
         log_weights = params.log_weights.copy()
         log_weights[dropped] = -np.inf
         if not np.isfinite(log_weights).any():
@@ -204,8 +224,9 @@ class MixtureStarts:
         r[lost] = 0.0
         r[lost, dropped] = 1.0
         others = estimated[estimated != dropped]
-        if len(others) and rng.random() < 0.6:
-            parent = int(rng.choice(others))
+        size = np.exp(log_weights[others])
+        if len(others) and size.sum() > 0 and rng.random() < SPLITS:
+            parent = int(rng.choice(others, p=size / size.sum()))
             kind = self._split(r, parent, dropped, rng)
         else:
             kind = self._seed_neighbours(r, dropped, rng)
@@ -213,31 +234,38 @@ class MixtureStarts:
         return None if new is None else Start(new, kind)
 
     def _split(self, r: Array, parent: int, child: int, rng: Rng) -> str:
-        """Cut the parent's rows in two by a hyperplane through its centre."""
+        """Part the parent's rows: by a plane across its longest axis or one column, or around a row."""
         points, share = self._views[0], r[:, parent]
-        total = share.sum()
-        centred = points - (share @ points) / max(total, 1e-300)
-        principal = rng.random() < 0.5
-        if principal:
-            _, vectors = np.linalg.eigh((centred * share[:, None]).T @ centred)
-            axis = vectors[:, -1]
+        total = max(share.sum(), 1e-300)
+        centred = points - (share @ points) / total
+        variances, axes = np.linalg.eigh((centred * share[:, None]).T @ centred / total)
+        way = int(rng.integers(3))
+        if way == 0:
+            score, kind = centred @ axes[:, -1], "split, principal axis"
+        elif way == 1:
+            score, kind = centred[:, rng.integers(points.shape[1])], "split, one column"
         else:
-            axis = rng.standard_normal((points.shape[1],))
-        far = centred @ axis > 0
-        r[far, child] += r[far, parent]
-        r[far, parent] = 0.0
-        return "split, principal axis" if principal else "split, random axis"
+            row = rng.choice(len(points), p=share / share.sum()) if share.sum() > 0 else 0
+            apart = (points - points[row]) @ axes
+            score = (apart**2 / np.maximum(variances, TINY)).sum(axis=1)
+            kind = "split, around a row"
+        order = np.argsort(score, kind="stable")
+        reached = np.cumsum(share[order])
+        cut = int(np.searchsorted(reached, rng.uniform(0.15, 0.85) * reached[-1]))
+        moved = order[: cut + 1]
+        r[moved, child] += r[moved, parent]
+        r[moved, parent] = 0.0
+        return kind
 
     def _seed_neighbours(self, r: Array, child: int, rng: Rng) -> str:
-        """Give the neighbours of a random row to the new component."""
-        points = self._views[int(rng.integers(2))]
+        """Give the neighbours of a random row, in all columns or some, to the new component."""
+        points = _some_columns(self._views[int(rng.integers(2))], rng, 0.5)
         distance = ((points - points[rng.integers(len(points))]) ** 2).sum(axis=1)
-        largest = max(len(points) // (2 * self.model.n_components), 2)
-        if self._may_spike:
-            size = largest
-        else:  # any size down to one row: a small component may sit in a tail or on the boundary
-            size = int(largest ** rng.random())
-        near = np.argpartition(distance, min(size, len(points) - 1))[:size]
+        n, k = len(points), self.model.n_components
+        # where no component can collapse, any size: a small one may sit in a tail or on the boundary
+        least = min(2 * (points.shape[1] + 2), n // k) if self._may_spike else 1
+        size = int(max(least, 1) * (max(n / k, 2.0) / max(least, 1)) ** rng.random())
+        near = np.argpartition(distance, min(size, n - 1))[:size]
         r[near] = 0.0
         r[near, child] = 1.0
         return "seeded neighbours"
@@ -296,7 +324,9 @@ def _nearest(points: Array, centres: Array) -> NDArray[np.intp]:
     return np.argmin(squares, axis=1)
 
 
-def _some_columns(points: Array, rng: Rng) -> Array:
+def _some_columns(points: Array, rng: Rng, all_of_them: float = 0.0) -> Array:
+    if rng.random() < all_of_them:
+        return points
     n_columns = points.shape[1]
     size = int(rng.integers(1, n_columns + 1))
     return np.ascontiguousarray(points[:, rng.choice(n_columns, size, replace=False)])

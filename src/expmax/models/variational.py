@@ -458,7 +458,7 @@ class VariationalStarts(MixtureStarts):
     def _steepest(self, params: Any) -> Start[Any] | None:
         return None
 
-    def _swap(self, params: Any, rng: Rng) -> Start[Any] | None:
+    def _swap(self, params: Any, drop: Array, rng: Rng) -> Start[Any] | None:
         model: Any = self.model
         r, _, _ = model._assign(params, self.block)
         dropped = int(rng.integers(model.n_components))

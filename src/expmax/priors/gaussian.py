@@ -12,15 +12,15 @@ from scipy.special import digamma, gammaln, multigammaln
 from expmax.contract import Parameters
 from expmax.errors import parameter_error
 from expmax.families.base import Family
-from expmax.families.gaussian import (
+from expmax.families.gaussian import Gaussian
+from expmax.families.gaussian_moments import (
     LOG_2PI,
-    Gaussian,
     GaussianStatistics,
-    _diagonal_log_density,
-    _full_log_density,
-    with_precision,
+    diagonal_log_density,
+    full_log_density,
 )
 from expmax.families.log_normal import LogNormal
+from expmax.families.precision import with_precision
 from expmax.priors.conjugate import Conjugate, Coordinates, check_positive, statistics_of
 from expmax.statistics import Array
 
@@ -264,7 +264,7 @@ class NormalInverseGamma(Conjugate):
     def expected_log_density(self, x: Array, memo: Any = None) -> Array:
         y, log_slope = self._rows(x)
         variance = np.array(self._each(self.scale / self.degrees_of_freedom))
-        out = _diagonal_log_density(self.location, variance, y)
+        out = diagonal_log_density(self.location, variance, y)
         half = self._each(0.5 * self.degrees_of_freedom)
         each = 0.5 * (digamma(half) - np.log(half)) - 0.5 / self.mean_precision
         return out + (~np.isnan(y)).astype(float) @ each.T + log_slope
@@ -539,9 +539,7 @@ class NormalInverseWishart(Conjugate):
         nu = np.broadcast_to(self.degrees_of_freedom - d + 1.0, (self.n_components,))
         spread = (self.mean_precision + 1.0) / (self.mean_precision * nu)
         factor = with_precision(self.location, self._each(self.scale) * spread[:, None, None])
-        normal = _full_log_density(
-            self.location, factor["precision_cholesky"], np.asarray(x, float)
-        )
+        normal = full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
         log_det = np.log(np.diagonal(factor["precision_cholesky"], axis1=1, axis2=2)).sum(axis=1)
         square = -2.0 * (normal - log_det) - d * LOG_2PI
         constant = gammaln(0.5 * (nu + d)) - gammaln(0.5 * nu) - 0.5 * d * np.log(np.pi * nu)
@@ -562,7 +560,7 @@ class NormalInverseWishart(Conjugate):
     def expected_log_density(self, x: Array, memo: Any = None) -> Array:
         d, nu = self._d, self.degrees_of_freedom
         factor = with_precision(self.location, self._each(self.scale / nu[:, None, None]))
-        out = _full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
+        out = full_log_density(self.location, factor["precision_cholesky"], np.asarray(x, float))
         half = 0.5 * (nu[:, None] - np.arange(d))
         each = 0.5 * (digamma(half).sum(axis=1) - d * np.log(0.5 * nu))
         return out + each - 0.5 * d / self.mean_precision

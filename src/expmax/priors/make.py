@@ -14,6 +14,7 @@ from expmax.families.bernoulli import Bernoulli
 from expmax.families.binomial import Binomial
 from expmax.families.categorical import Categorical
 from expmax.families.exponential import Exponential
+from expmax.families.gamma import Gamma
 from expmax.families.gaussian import Gaussian
 from expmax.families.geometric import Geometric
 from expmax.families.log_normal import LogNormal
@@ -45,6 +46,8 @@ def conjugate_class(family: Family) -> Any:
     """
     if isinstance(family, Poisson | Exponential):
         return GammaRate
+    if isinstance(family, Gamma) and family.shape is not None:
+        return GammaRate
     if isinstance(family, Bernoulli | Binomial | Geometric):
         return BetaProbability
     if isinstance(family, NegativeBinomial) and np.isfinite(family.size or np.nan):
@@ -65,7 +68,7 @@ def conjugate_class(family: Family) -> Any:
     raise ParameterError(
         f"{family!r} has no conjugate distribution in closed form. Imaginary rows "
         "(ConjugatePrior) still give a MAP estimate; families that have one: Poisson, Exponential, "
-        "Bernoulli, Binomial, Geometric, NegativeBinomial(size), Categorical, Multinomial, "
+        "Gamma(shape), Bernoulli, Binomial, Geometric, NegativeBinomial(size), Categorical, Multinomial, "
         "LogNormal, Gaussian (full, tied, diag, spherical, EEI, EII) and Products of these."
     )
 
@@ -80,9 +83,9 @@ def conjugate(family: Family, n_components: int = 1, **hyperparameters: Any) -> 
     n_components : int
         K; hyperparameters without a component axis are those of each component.
     **hyperparameters
-        Gamma (Poisson, Exponential): `shape`, `rate`. Beta (Bernoulli, Binomial, Geometric,
-        NegativeBinomial of known size): `a`, `b`. Dirichlet (Categorical, Multinomial): `concentration`.
-        Normal-inverse-gamma and -Wishart (Gaussian, LogNormal): `location`, `mean_precision`,
+        Gamma (Poisson, Exponential, Gamma of known shape): `shape`, `rate`. Beta (Bernoulli, Binomial,
+        Geometric, NegativeBinomial of known size): `a`, `b`. Dirichlet (Categorical, Multinomial):
+        `concentration`. Normal-inverse-gamma and -Wishart (Gaussian, LogNormal): `location`, `mean_precision`,
         `degrees_of_freedom`, `scale`.
 
     Raises

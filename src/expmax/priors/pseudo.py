@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from expmax.contract import Parameters
 from expmax.errors import parameter_error
 from expmax.families.base import Family
-from expmax.families.gaussian import Gaussian, with_precision
+from expmax.families.gaussian import Gaussian
 from expmax.families.log_normal import LogNormal
+from expmax.families.precision import with_precision
 from expmax.families.product import Product, ProductStatistics, _label
 from expmax.statistics import Additive
 

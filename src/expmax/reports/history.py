@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 
+from expmax.reports.summary import is_bound
 from expmax.reports.text import ABSENT, Report, grid, heading, line, significant
 
 __all__ = ["history_table"]
@@ -31,8 +32,10 @@ def history_table(estimator: Any) -> Report:
     history = estimator.history_
     values = history.as_arrays()
     n = len(history)
-    penalised = not np.array_equal(values["objective"], values["log_likelihood"])
-    titles = [("step", "right"), ("kind", "left"), ("log-likelihood", "right")]
+    bound = is_bound(estimator)
+    word = "bound" if bound else "log-likelihood"
+    penalised = not bound and not np.array_equal(values["objective"], values["log_likelihood"])
+    titles = [("step", "right"), ("kind", "left"), (word, "right")]
     titles += [("objective", "right")] * penalised
     titles += [("ELBO", "right"), ("ΔQ", "right"), ("KL", "right")]
     table = grid(titles)
@@ -40,17 +43,18 @@ def history_table(estimator: Any) -> Report:
     for t in _shown(n):
         if t != previous + 1:
             table.add_row("⋮")
-        row = [str(t), history.step[t], _nats(values["log_likelihood"][t])]
+        level = values["objective" if bound else "log_likelihood"][t]
+        row = [str(t), history.step[t], _nats(level)]
         row += [_nats(values["objective"][t])] * penalised
         row += [_nats(values["elbo"][t]), *(_gain(values[name][t]) for name in ("delta_q", "kl"))]
         table.add_row(*row)
         previous = t
     parts: list[RenderableType] = [
-        heading("How the log-likelihood rose (nats)"),
+        heading(f"How the {word} rose (nats)"),
         "",
         table,
         "",
-        *map(line, _verdict(values, history.step, penalised)),
+        *map(line, _verdict(values, history.step, "objective" if penalised else word)),
     ]
     return Report(tuple(parts))
 
@@ -72,9 +76,7 @@ def _gain(value: float) -> str:
     return ABSENT if np.isnan(value) else f"{value:.2e}"
 
 
-def _verdict(
-    values: dict[str, NDArray[np.float64]], steps: list[str], penalised: bool
-) -> list[str]:
+def _verdict(values: dict[str, NDArray[np.float64]], steps: list[str], name: str) -> list[str]:
     """What the rows prove, checked here once more from the numbers themselves."""
     objective = values["objective"]
     gains = np.diff(objective)
@@ -85,7 +87,6 @@ def _verdict(
     gap = float(np.abs(gains - proved)[em].max())
     tight = float(np.nanmax(np.abs(values["elbo"] - values["log_likelihood"])))
     smallest = float(min(values["delta_q"][:-1][em].min(), values["kl"][:-1][em].min()))
-    name = "objective" if penalised else "log-likelihood"
     lines = [
         f"{int(em.sum())} EM steps: each raised the {name} by ΔQ + KL, to within "
         f"{significant(gap)} nats;",

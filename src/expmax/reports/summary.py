@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from expmax.reports.parameters import Row, family_words, parameter_rows
 from expmax.reports.text import Report, aligned, grid, heading, line, significant
 
-__all__ = ["STATUS", "criteria", "status_sentence", "summary"]
+__all__ = ["STATUS", "criteria", "is_bound", "status_sentence", "summary"]
 
 MOST_ROWS = 120  # rows of parameters shown
 
@@ -129,6 +129,11 @@ def _labelled(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     return columns, [row.quantity for row in rows]
 
 
+def is_bound(estimator: Any) -> bool:
+    """Whether what rose was a variational bound, and no likelihood."""
+    return getattr(estimator, "kind_", "exact") == "bound" and hasattr(estimator, "lower_bound_")
+
+
 def criteria(estimator: Any) -> dict[str, float]:
     """The information criteria of the training data, by name."""
     return {name: float(getattr(estimator, name)()) for name in ("aic", "bic", "icl")}
@@ -151,10 +156,12 @@ def status_sentence(estimator: Any) -> str:
 def _facts(estimator: Any) -> Iterator[str]:
     weight = estimator._total_weight
     rows = f"{weight:.0f} rows" if weight == round(weight) else f"rows of weight {weight:.6g}"
-    yield (
-        f"log-likelihood {estimator.log_likelihood_:.2f} "
-        f"({estimator.n_parameters_} parameters, {rows})"
-    )
+    size = f"({estimator.n_parameters_} parameters, {rows})"
+    if is_bound(estimator):
+        yield f"bound on log p(X) {estimator.lower_bound_:.2f} {size}"
+        yield f"log-likelihood at the posterior means {estimator.log_likelihood_:.2f}"
+    else:
+        yield f"log-likelihood {estimator.log_likelihood_:.2f} {size}"
     yield "   ".join(f"{name.upper()} {value:.2f}" for name, value in criteria(estimator).items())
     yield status_sentence(estimator)
     yield from _search(estimator)

@@ -12,19 +12,22 @@ from numpy.typing import NDArray
 
 from expmax.compute.reduce import Serial
 from expmax.contract import Block, Start
-from expmax.engine.loop import Run, ascend
+from expmax.engine.acceleration import accelerators
+from expmax.engine.loop import Pace, Run, ascend
 from expmax.engine.problem import Point, Problem
-from expmax.engine.starts import SAME, Search, StartRecord, climber, short_run
-from expmax.errors import ExpmaxError
-from expmax.estimators.mixture import (
-    LARGE,
-    SUBSAMPLE,
-    Mixture,
-    Training,
-    _continue,
-    _log_hard,
-    _spike_rule,
+from expmax.engine.starts import (
+    REARRANGING,
+    SAME,
+    SCOUTING,
+    Search,
+    StartRecord,
+    climber,
+    short_run,
 )
+from expmax.errors import ExpmaxError
+from expmax.estimators.mixture import Mixture
+from expmax.estimators.search import carry_over, spike_rule
+from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.models import fused
 from expmax.models.mixture import MixtureModel, MixtureParameters, MixtureStatistics
 from expmax.models.mixture_starts import MixtureStarts
@@ -37,6 +40,7 @@ GLANCE, SHORT = 1, 8  # EM steps after which half of the starts are dropped; and
 ALIKE = 0.995  # share of rows in agreement from which two partitions lead to one optimum
 EXPLORE = 1e-3  # nats to be gained at the end of a run that only explores
 Begin = Start[MixtureParameters]
+Trial = tuple[bool, float, int, Point, Point]  # spike, −objective, number of record, origin, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Cell:
     _climb: Callable[..., Run] | None = None
 
     def __post_init__(self) -> None:
-        self.is_spike = _spike_rule(self.model, self.source.block.x.shape[1])
+        self.is_spike = spike_rule(self.model, self.source.block.x.shape[1])
 
     @property
     def model(self) -> MixtureModel:
@@ -161,9 +165,43 @@ class Cell:
         finally:
             self.seconds += time.perf_counter() - began
 
-    def _glance(self, starts: Iterable[Begin]) -> list[tuple[float, int, Point, Point]]:
-        """(−objective, number of the record, origin, end) of every start that stays regular."""
-        trials = []
+    def rearrange(self, n: int) -> None:
+        """Swaps from the best solution, each climbed from until it is hopeless."""
+        left = n
+        while left > 0 and self.search.best is not None and not self.exhausted:
+            before = len(self.search.records)
+            self.climb_each(self._moves(left), REARRANGING, until_better=True)
+            left -= len(self.search.records) - before
+            if len(self.search.records) == before:
+                return
+
+    def climb_each(self, starts: Iterable[Begin], pace: Pace, until_better: bool = False) -> None:
+        """Climb from every start until it is hopeless; perhaps only until one is the new best."""
+        began, best = time.perf_counter(), self.search.best
+        try:
+            with np.errstate(all="ignore"):
+                for start in starts:
+                    origin = self.problem.at(start.params)
+                    self._record(start.kind, origin.objective, "not_finite")
+                    if origin.finite:
+                        self._keep(origin, len(self.search.records) - 1, pace)
+                    if self.exhausted or (until_better and self.search.best is not best):
+                        return
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def _moves(self, n: int) -> Iterator[Begin]:
+        best = self.search.best
+        return iter(()) if best is None else self.source.moves(best.point.params, self.children(n))
+
+    def children(self, n: int) -> Iterator[np.random.Generator]:
+        """n generators for as many starts."""
+        for _ in range(n):
+            yield np.random.default_rng(int(self.rng.integers(2**63)))
+
+    def _glance(self, starts: Iterable[Begin]) -> list[Trial]:
+        """Every start that stays regular after very few steps, best first, spikes last."""
+        trials: list[Trial] = []
         for start in starts:
             trial = short_run(self.problem, start.params, GLANCE)
             number = len(self.search.records)
@@ -172,10 +210,11 @@ class Cell:
                 self._record(start.kind, np.nan, "degenerate")
             else:
                 self._record(start.kind, trial.end.objective, "short run")
-                trials.append((-trial.end.objective, number, trial.origin, trial.end))
+                end = trial.end
+                trials.append((self.is_spike(end), -end.objective, number, trial.origin, end))
             if self.exhausted:
                 break
-        return sorted(trials, key=lambda trial: trial[:2])
+        return sorted(trials, key=lambda trial: trial[:3])
 
     def _floor(self, spike: bool) -> float:
         """What is to be passed, nats: a solution that is no spike passes every spike."""
@@ -183,12 +222,10 @@ class Cell:
             return -np.inf
         return np.inf if spike and not self.spiked and self.search.best is not None else self.best
 
-    def _compare(
-        self, trials: list[tuple[float, int, Point, Point]], keep: int
-    ) -> list[tuple[bool, float, int, Point, Point]]:
-        """The better half after some more steps, spikes last."""
-        longer = []
-        for _, record, origin, end in trials[: max(keep + 1, -(-len(trials) // 2))]:
+    def _compare(self, trials: list[Trial], keep: int) -> list[Trial]:
+        """The better half after some more steps."""
+        longer: list[Trial] = []
+        for _, _, record, origin, end in trials[: max(keep + 1, -(-len(trials) // 2))]:
             if self.exhausted:
                 break
             trial = short_run(self.problem, end.params, SHORT - GLANCE)
@@ -208,41 +245,42 @@ class Cell:
             agreement(part, other, self.weight) >= ALIKE for other in self._ends
         ):
             return
-        run = self._explore(origin, floor)
+        self._ends.append(part)
+        run = self._keep(origin, record, SCOUTING)
+        if run.point.finite and run.status != "degenerate":
+            self._ends.append(self._responsibilities(run.point).argmax(axis=1))
+
+    def _keep(self, origin: Point, record: int, pace: Pace) -> Run:
+        """Climb, write down how it ended, and keep what is better than the best."""
+        run = self._explore(origin, self._floor(False), pace)
+        status = "given up" if run.given_up else run.status
         old = self.search.records[record]
-        self.search.records[record] = replace(old, objective=run.point.objective, status=run.status)
+        self.search.records[record] = replace(old, objective=run.point.objective, status=status)
         if run.status == "decreased":
             self.search.best, self.budget = run, 0
-            return
-        self._ends.append(part)
+            return run
         if run.degeneracies:
             found = run.degeneracies[0]
             self.search.reasons.append(f"component {found.component} collapsed: {found.reason}")
         if run.status == "degenerate" or not run.point.finite:
-            return
-        self._ends.append(self._responsibilities(run.point).argmax(axis=1))
+            return run
         spike = self.is_spike(run.point)
         if run.point.objective > self._floor(spike) + 1e-6:
             self.search.best, self.search.best_record, self.spiked = run, record, spike
             self.search.tops.insert(0, run)
         if run.status == "interrupted":
             raise KeyboardInterrupt
+        return run
 
-    def _explore(self, point: Point, floor: float) -> Run:
+    def _explore(self, point: Point, floor: float, pace: Pace) -> Run:
         if self._climb is None:
-            self._climb = self._climber(self.problem, max(EXPLORE, self.estimator.tol))
-        return self._climb(point, floor=floor + SAME)
-
-    def _climber(
-        self, problem: Problem, tol: float, certifier: np.random.Generator | None = None
-    ) -> Callable[..., Run]:
-        return climber(
-            problem,
-            tol=tol,
-            max_iter=int(self.estimator.max_iter),
-            accelerator=self.estimator._accelerator(),
-            certifier=certifier,
-        )
+            self._climb = climber(
+                self.problem,
+                tol=max(EXPLORE, self.estimator.tol),
+                max_iter=int(self.estimator.max_iter),
+                accelerator=accelerators(self.estimator.accelerate, search=True),
+            )
+        return self._climb(point, floor=floor + SAME, pace=pace)
 
     def _record(self, kind: str, objective: float, status: str) -> None:
         seed = len(self.search.records)
@@ -258,7 +296,7 @@ class Cell:
             2.0 if criterion == "aic" else float(np.log(n))
         )
         if criterion == "icl":
-            value -= 2.0 * _log_hard(self.model, point.params, self.problem.blocks)
+            value -= 2.0 * log_hard(self.model, point.params, self.problem.blocks)
         return value
 
     # -- the end -----------------------------------------------------------------------------------
@@ -278,7 +316,13 @@ class Cell:
 
     def _certify(self) -> None:
         problem = self.training.problem
-        climb = self._climber(problem, self.estimator.tol, self.rng)
+        climb = climber(
+            problem,
+            tol=self.estimator.tol,
+            max_iter=int(self.estimator.max_iter),
+            accelerator=self.estimator._accelerator(),
+            certifier=self.rng,
+        )
         if problem is self.problem:
             best = self.search.best
             assert best is not None
@@ -286,7 +330,7 @@ class Cell:
         else:
             share = len(self.source.block.x) / max(len(self.training.rows.x), 1)
             problem.n_expect += int(self.problem.n_expect * share)
-            self.search = _continue(problem, climb, self.search, self.is_spike)
+            self.search = carry_over(problem, climb, self.search)
 
     def settle_for(self) -> None:
         """Keep the best so far, labelled as such."""

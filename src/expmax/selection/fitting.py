@@ -20,7 +20,7 @@ from expmax.selection.sweep import Report, Workers, sweep, workers
 
 __all__ = ["EFFORT", "count_workers", "fit_combinations"]
 
-EFFORT = {"quick": 240, "default": 480, "thorough": 1920}  # E-steps a fit, at K = 5
+EFFORT = {"quick": 320, "default": 640, "thorough": 2560}  # E-steps a fit, at K = 5
 GIVEN = ("init", "fixed", "weights_init", "means_init", "precisions_init")
 
 

@@ -19,6 +19,8 @@ import numpy as np
 
 from expmax.compute.blas import single_threaded_blas
 from expmax.contract import Start
+from expmax.engine.starts import SCOUTING
+from expmax.estimators.search import marginal_start
 from expmax.models.mixture import MixtureParameters
 from expmax.selection.cells import Begin, Cell
 from expmax.selection.moves import agreement, deletions, merges, splits
@@ -27,10 +29,10 @@ __all__ = ["Workers", "sweep", "workers"]
 
 OWN = 6  # starts of its own, one of each kind
 OWN_NEAR = 5.0  # nats below the best within which they are followed up
-FOLLOWED, FEW = 2, 4  # of them for few components, where runs are short
-MORE = 6  # components up to which a cell draws them twice
+FOLLOWED = 2  # of them that may be climbed from
+FEW = 6  # components up to which a cell draws them twice, and tries more swaps
 MERGES = 2  # pairs of components tried as one
-SWAPS = 3
+SWAPS, MORE_SWAPS = 3, 8
 COMPANY = 4  # families from which on a cell has enough neighbours
 Report = Callable[[str, list[Cell]], None]
 Workers = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
@@ -131,7 +133,7 @@ def _first(grid: _Grid, k: int) -> None:
             return
         if hint is not None:
             cell.consider([Start(hint, "given")])
-        cell.consider(_own(cell), FOLLOWED if k <= FEW else 1, OWN_NEAR)
+        cell.consider(_own(cell), FOLLOWED, OWN_NEAR)
         cell.consider(_splits(cell, grid.beside(cell, -1)))
 
     grid.each(k, start, "up")
@@ -149,19 +151,19 @@ def _again(grid: _Grid, k: int) -> None:
     """What changed below, splits along other axes, swaps; alone, all the budget."""
     if k == 1:
         return
-    alone = len(grid.row(k)) < COMPANY
+    company = len(grid.row(k))
 
     def again(cell: Cell) -> None:
         below = grid.beside(cell, -1)
         cell.consider(_splits(cell, below))
         cell.consider(_splits(cell, below, cell.rng))
-        cell.consider(_swaps(cell))
-        if k <= MORE:
-            cell.consider(_own(cell), near=OWN_NEAR)
-        while alone and not cell.exhausted:
+        if k <= FEW:
+            cell.climb_each(_own(cell), SCOUTING)
+        cell.rearrange(MORE_SWAPS if k <= FEW else SWAPS)
+        while company < COMPANY and not cell.exhausted:
             spent = cell.problem.n_expect
-            cell.consider(_own(cell), near=OWN_NEAR)
-            cell.consider(_swaps(cell))
+            cell.climb_each(_own(cell), SCOUTING)
+            cell.rearrange(MORE_SWAPS)
             if cell.problem.n_expect == spent:
                 break
 
@@ -183,24 +185,11 @@ def _finish(grid: _Grid) -> None:
 
 # -- starts ----------------------------------------------------------------------------------------
 def _one_component(cell: Cell) -> None:
-    rows = cell.training.rows
-    params = cell.estimator._one_start(cell.model, rows.x, rows.weight, None)
-    cell.consider([Start(params, "closed form")])
-
-
-def _children(cell: Cell, n: int) -> Iterator[np.random.Generator]:
-    for _ in range(n):
-        yield np.random.default_rng(int(cell.rng.integers(2**63)))
+    cell.consider([Start(marginal_start(cell.model), "closed form")])
 
 
 def _own(cell: Cell) -> Iterator[Begin]:
-    return cell.source.starts(_children(cell, OWN))
-
-
-def _swaps(cell: Cell) -> Iterator[Begin]:
-    if cell.search.best is None:
-        return iter(())
-    return cell.source.moves(cell.search.best.point.params, _children(cell, SWAPS))
+    return cell.source.starts(cell.children(OWN))
 
 
 def _splits(

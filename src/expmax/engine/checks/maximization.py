@@ -34,7 +34,7 @@ def m_step_rises(setting: Setting) -> Gap:
     """Q(M(S_θ); S_θ) ≥ Q(θ; S_θ), log prior included, along the first EM steps and near θ."""
     gap = Gap()
     for point in [*setting.path, *setting.near]:
-        new = setting.problem.maximize(point)
+        new = setting.problem.expanded(point)
         gain = setting.q(new, point) - setting.q(point.params, point)
         slack = setting.rounding(point, setting.crossed(new, point))
         gap.at_least(gain, 0.0, slack)

@@ -184,7 +184,8 @@ class Setting:
             block = self.blocks[rng.integers(len(self.blocks))]
             some = np.sort(rng.choice(len(block.x), (len(block.x) + 1) // 2, replace=False))
             part = self.model.expect(self.start.params, rows_of(block, some))
-            yield self.model.maximize(total + part.statistics, self.start.params)
+            new = self.model.maximize(total + part.statistics, self.start.params)
+            yield self.problem.reduce(new)
 
     @cached_property
     def path(self) -> list[Point]:

@@ -1,0 +1,60 @@
+"""What becomes of the best run of a search: a fit, an error that says why there is none, or a warning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from expmax.engine.loop import Run
+from expmax.engine.starts import Search
+from expmax.errors import DecreasedLikelihoodError, DegenerateComponentError, NotFiniteError
+
+__all__ = ["CONVERGED", "accepted", "not_converged"]
+
+CONVERGED = ("stationary", "boundary")
+
+
+def accepted(result: Search) -> Run:
+    """The best run.
+
+    Raises
+    ------
+    DegenerateComponentError
+        Every start collapsed; the message says why the first did.
+    DecreasedLikelihoodError
+        A step broke an invariant of EM: the formulas of a family disagree.
+    NotFiniteError
+        The log-likelihood stopped being a number.
+    """
+    run = result.best
+    if run is None or run.status == "degenerate":
+        reason = result.reasons[0] if result.reasons else "no start was regular"
+        if run is not None and run.degeneracies:
+            found = run.degeneracies[0]
+            reason = f"component {found.component} collapsed: {found.reason}"
+        raise DegenerateComponentError(
+            f"every start collapsed (the first: {reason}); the likelihood is unbounded there. Use a "
+            "prior, fewer components, or parameters shared between components such as "
+            'covariance="tied".'
+        )
+    if run.status == "decreased" and run.breach is not None:
+        raise DecreasedLikelihoodError(
+            run.breach.part,
+            iteration=run.breach.iteration,
+            amount=run.breach.amount,
+            tolerance=run.breach.tolerance,
+        )
+    if run.status == "not_finite":
+        raise NotFiniteError(
+            f"the log-likelihood became {run.point.objective} at iteration "
+            f"{len(run.history) - 1}; rescale columns of extreme size or use a prior."
+        )
+    return run
+
+
+def not_converged(estimator: Any, run: Run) -> str:
+    """Why a fit is not called converged."""
+    return (
+        f"{type(estimator).__name__} stopped with status {run.status!r} after {estimator.n_iter_} "
+        f"iterations, with an estimated {run.remaining:.2g} nats still to gain (tol={estimator.tol:g}); "
+        "raise max_iter or tol."
+    )

@@ -1,0 +1,208 @@
+"""How the starts of a mixture are tried, continued and, where the data are large, carried to all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_random_state
+
+from expmax.contract import Start
+from expmax.engine.loop import Run, ascend
+from expmax.engine.problem import Point, Problem
+from expmax.engine.starts import Budget, Search, StartRecord, climber, search
+from expmax.estimators.training import Training, few_rows
+from expmax.families.gaussian import Gaussian
+from expmax.families.parameters import take
+from expmax.models.mixture import MixtureModel, MixtureParameters
+from expmax.models.mixture_starts import MixtureStarts
+
+__all__ = [
+    "EFFORT",
+    "budget_of",
+    "carry_over",
+    "marginal_start",
+    "search_mixture",
+    "seed_of",
+    "single",
+    "spike_rule",
+]
+
+EFFORT = {
+    "quick": 300,
+    "default": 600,
+    "thorough": 2400,
+}  # E-steps that a search may spend, at K = 3
+PATIENCE = 24  # irregular starts in a row before a search gives up
+CARRIED, FINISHED = 5, 2  # solutions of a sample tried on all rows; and those climbed from there
+FEW = 3  # times the rows that a component needs at least: a small one
+FLAT = 1e-7  # smallest over largest variance of a component: a small one that is flatter is a spike
+DISTINCT = 1e-3  # nats by which two solutions of a sample differ
+
+
+def search_mixture(
+    training: Training,
+    start: MixtureParameters | None,
+    budget: Budget,
+    random_state: Any,
+    explorer: Any,
+    **options: Any,
+) -> Search:
+    """The search of a fit by maximum likelihood; a given start is the only one.
+
+    Parameters
+    ----------
+    explorer : callable or None
+        Makes the accelerator of a search, where one optimum is as welcome as another.
+    options
+        tol, max_iter and accelerator of every other run.
+    """
+    problem, model = training.problem, training.problem.model
+    seed = seed_of(random_state)
+    finish = climber(problem, certifier=np.random.default_rng(seed.spawn(1)[0]), **options)
+    if start is not None:
+        return single(finish(problem.at(start)), "given")
+    if model.n_components == 1 or not any(one.family.is_estimated for one in model.groups):
+        return single(finish(problem.at(marginal_start(model))), "closed form")
+    spike = spike_rule(model, training.rows.x.shape[1])
+    sub = few_rows(training, seed)
+    source = PatientStarts(model, sub.blocks[0])
+    exploring = options | {"accelerator": explorer} if budget.expectations else options
+    result = search(sub, source, seed, budget, climber(sub, **exploring), spike)
+    if sub is not problem:
+        problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(training.rows.x), 1)
+        return carry_over(problem, finish, result)
+    if result.best is not None and result.best.status == "uncertified":
+        result.best = finish(result.best.point, result.best.history.reopen())
+        result.settle()
+    return result
+
+
+def seed_of(random_state: Any) -> np.random.SeedSequence:
+    """The seed of a fit, drawn from `random_state` as scikit-learn takes it."""
+    drawn = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return np.random.SeedSequence(int(drawn))
+
+
+def budget_of(effort: str, n_init: int | str, k: int) -> Budget:
+    """What a search for K components may spend: E-steps, or a number of starts run to the end."""
+    if n_init != "auto":
+        n = int(n_init)
+        return Budget(0, round_size=n, short=0, continued=n)
+    share = EFFORT[effort] / EFFORT["default"]
+    return Budget(
+        int(EFFORT[effort] * max(1.0, k / 3) ** 2.5),  # optima multiply
+        returns=int(np.ceil(share * (3 + k * k / 3))),
+    )
+
+
+def marginal_start(model: MixtureModel) -> MixtureParameters:
+    """Every component as the one-component fit of all rows, with equal weights."""
+    assert model.marginal is not None
+    components = tuple(
+        take(part, np.zeros(len(group.index), int))
+        for part, group in zip(model.marginal, model.groups, strict=True)
+    )
+    log_weights = np.full(model.n_components, -np.log(model.n_components))
+    return model.hold(MixtureParameters(log_weights, components))
+
+
+def spike_rule(model: MixtureModel, n_columns: int) -> Callable[[Point], bool]:
+    """Whether a component that could collapse rests on very few rows, or on few and is nearly flat."""
+    least = np.zeros(model.n_components)
+    for group in model.groups if model.prior is None else ():  # a prior leaves nothing unbounded
+        least[group.index] = group.family.smallest_count(n_columns)
+
+    def is_spike(point: Point) -> bool:
+        counts = point.expectation.statistics.counts
+        if (counts < least).any():
+            return True
+        few = counts < FEW * least
+        return bool(few.any() and (few & _flat(model, point.params)).any())
+
+    return is_spike
+
+
+def _flat(model: MixtureModel, params: MixtureParameters) -> NDArray[np.bool_]:
+    """Gaussian components on a hyperplane, nearly: in units of the columns, shape (K,)."""
+    flat = np.zeros(model.n_components, bool)
+    for g, group in enumerate(model.groups):
+        if not isinstance(group.family, Gaussian) or model.marginal is None:
+            continue
+        covariance, whole = params.components[g]["covariance"], model.marginal[g]["covariance"][0]
+        if covariance.ndim == 2:
+            variances = np.sort(covariance / whole, axis=1)
+        else:
+            unit = np.sqrt(np.diagonal(whole))
+            scaled = covariance / np.outer(unit, unit)
+            usable = np.isfinite(scaled).all(axis=(1, 2))
+            variances = np.zeros(scaled.shape[:2])
+            variances[usable] = np.linalg.eigvalsh(scaled[usable])
+        flat[group.index] = variances[:, 0] < FLAT * variances[:, -1]
+    return flat
+
+
+def single(run: Run, kind: str) -> Search:
+    """A search of one start."""
+    record = StartRecord(kind, 0, run.point.objective, run.status, True)
+    found = run.degeneracies
+    reasons = [f"component {found[0].component} collapsed: {found[0].reason}"] if found else []
+    return Search(run, [record], reasons, 0, [run])
+
+
+def carry_over(problem: Problem, climb: Callable[..., Run], result: Search) -> Search:
+    """Climb on all rows from the distinct best solutions of a sample."""
+    if result.best is not None and result.best.status == "interrupted":
+        result.best = ascend(problem, problem.at(result.best.point.params), tol=0.0, max_iter=0)
+        result.best.status = "interrupted"
+        return result
+    distinct: list[Run] = []
+    for run in result.tops:
+        objective = run.point.objective
+        if all(abs(objective - other.point.objective) > DISTINCT for other in distinct):
+            distinct.append(run)
+    tried = [_few_steps(problem, run.point.params) for run in distinct[:CARRIED]]
+    tried = sorted((point for point in tried if point.finite), key=lambda one: -one.objective)
+    finished = [climb(point) for point in tried[:FINISHED]]
+    finished.sort(key=lambda run: (run.status == "degenerate", -run.point.objective))
+    result.best = finished[0] if finished else None
+    return result
+
+
+def _few_steps(problem: Problem, params: Any) -> Point:
+    point = problem.at(params)
+    for _ in range(3):
+        if point.finite:
+            point = problem.at(problem.maximize(point))
+    return point
+
+
+class PatientStarts(MixtureStarts):
+    """Starts and moves that end once none has been regular for a while: the data may have none."""
+
+    def starts(self, rngs: Iterator[np.random.Generator]) -> Iterator[Start[MixtureParameters]]:
+        return _patiently(super().starts, rngs)
+
+    def moves(
+        self, params: MixtureParameters, rngs: Iterator[np.random.Generator]
+    ) -> Iterator[Start[MixtureParameters]]:
+        return _patiently(partial(super().moves, params), rngs)
+
+
+def _patiently(
+    make: Callable[[Iterator[Any]], Iterator[Start[MixtureParameters]]], rngs: Iterator[Any]
+) -> Iterator[Start[MixtureParameters]]:
+    misses = 0
+
+    def rationed() -> Iterator[Any]:
+        nonlocal misses
+        while misses < PATIENCE:
+            misses += 1
+            yield next(rngs)
+
+    for start in make(rationed()):
+        misses = 0
+        yield start
