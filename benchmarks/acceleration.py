@@ -1,4 +1,4 @@
-"""E-steps and seconds to one optimum: plain EM, SQUAREM, L-BFGS, scikit-learn.
+"""E-steps and seconds to one optimum: plain EM, the default, L-BFGS, SQUAREM, scikit-learn.
 
 python -m benchmarks.acceleration
 """
@@ -37,7 +37,7 @@ def run(family, k, x, init, accelerate, weight=None, max_iter=100_000, n_jobs=1)
 def report(title, family, k, x, init, weight=None, plain=20_000):
     print(title)
     fits = {}
-    for name in ("lbfgs", "squarem", None):
+    for name in ("auto", "lbfgs", "squarem", None):
         fits[name] = run(family, k, x, init, name, weight, max_iter=plain)
     best = max(model.log_likelihood_ for _, model in fits.values())
     for name, (seconds, model) in fits.items():

@@ -38,6 +38,25 @@ def test_linkage_gives_the_published_numbers():
     assert abs(errors.errors["theta"] - naive) > 0.003
 
 
+def test_murray_leaves_the_saddle_for_the_published_maximum():
+    """Murray (1977), J. R. Statist. Soc. B 39, 27-28: a saddle at ρ = 0, maxima at ρ = ±1/2, variances 8/3."""
+    result = load("murray").fit()
+    assert result.status == "stationary"
+    assert result.certificate.saddles == 1
+    assert result.log_likelihood == pytest.approx(-29.974286, abs=1e-6)
+    ((a, b), (_, c)) = result.params
+    assert (a, c) == pytest.approx((8 / 3, 8 / 3), abs=1e-5)
+    assert abs(b) / np.sqrt(a * c) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_murray_model_passes_the_check():
+    murray = load("murray")
+    report = em.check_model(
+        murray.NormalWithMissingCells(), murray.PAIRS, np.array([[2.0, 0.5], [0.5, 3.0]])
+    )
+    assert report.ok, str(report)
+
+
 def test_the_linkage_model_passes_the_check():
     data = np.array([[125.0, 18.0, 20.0, 34.0]])
     report = em.check_model(load("linkage").Linkage(), data, 0.5)

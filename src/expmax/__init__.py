@@ -5,9 +5,12 @@ from expmax.contract import Block, Expectation
 from expmax.engine.check import check_model
 from expmax.engine.fit import FitResult, maximize_likelihood
 from expmax.estimators.bayesian_mixture import BayesianGaussianMixture
+from expmax.estimators.dawid_skene import DawidSkene
 from expmax.estimators.gaussian_mixture import GaussianMixture
 from expmax.estimators.maximum_entropy import MaximumEntropy, calibrate
 from expmax.estimators.mixture import Mixture
+from expmax.estimators.record_linkage import RecordLinkage
+from expmax.estimators.topic_model import TopicModel
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.beta import Beta
 from expmax.families.binomial import Binomial
@@ -29,6 +32,7 @@ from expmax.families.uniform import Uniform
 from expmax.families.von_mises import VonMises
 from expmax.families.von_mises_fisher import VonMisesFisher
 from expmax.families.weibull import Weibull
+from expmax.general.model import JointModel
 from expmax.maxent.solve import maximum_entropy
 from expmax.persistence import load
 from expmax.priors import ConjugatePrior, conjugate, weak_prior
@@ -46,6 +50,7 @@ __all__ = [
     "Block",
     "Categorical",
     "ConjugatePrior",
+    "DawidSkene",
     "Dirichlet",
     "Expectation",
     "Exponential",
@@ -55,6 +60,7 @@ __all__ = [
     "GaussianMixture",
     "Geometric",
     "InverseGaussian",
+    "JointModel",
     "LogNormal",
     "MaximumEntropy",
     "Mixture",
@@ -63,7 +69,9 @@ __all__ = [
     "PointMass",
     "Poisson",
     "Product",
+    "RecordLinkage",
     "StudentT",
+    "TopicModel",
     "Uniform",
     "VonMises",
     "VonMisesFisher",

@@ -27,7 +27,10 @@ VERSION = 1
 ESTIMATORS = {  # by the name in the file: where to find the class
     "Mixture": "expmax.estimators.mixture",
     "GaussianMixture": "expmax.estimators.gaussian_mixture",
+    "MaximumEntropy": "expmax.estimators.maximum_entropy",
     "BayesianGaussianMixture": "expmax.estimators.bayesian_mixture",
+    "DawidSkene": "expmax.estimators.dawid_skene",
+    "RecordLinkage": "expmax.estimators.record_linkage",
 }
 PRIVATE = {"model": "_model", "parameters": "_parameters", "encoder": "_encoder"}
 NEEDED = ("log_likelihood_", "status_", "n_features_in_")  # in every file of a fitted model
@@ -178,11 +181,13 @@ def _published(estimator: Any, bare: Mapping[str, Any]) -> dict[str, Any]:
 
 def _portable(estimator: Any) -> dict[str, Any]:
     """The constructor parameters, but for a progress display of this session."""
-    return {
+    values = {
         name: value
         for name, value in estimator.get_params(deep=False).items()
         if name not in SETTINGS or isinstance(value, bool | int | str | None)
     }
+    own = getattr(estimator, "_portable", None)
+    return values if own is None else own(values)
 
 
 def _estimator_class(name: str) -> Any:

