@@ -89,8 +89,10 @@ def peer(case: Case, x: np.ndarray, means: np.ndarray, n_iter: int, tol: float =
 def timed(model, x):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         model.fit(x)
+        if model.get_params().get("n_jobs", 1) == 1:  # what else the machine does counts less there
+            return time.process_time() - busy, model
         return time.perf_counter() - begun, model
 
 

@@ -66,7 +66,8 @@ def make_training(
     else:
         ones = np.ones(len(x))
         rows = Rows(x, weight, label, ones, ones if weight is None else weight**2)
-    size = rows_per_block(x.shape[1], model.n_components)
+    axes = all(getattr(group.family, "diagonal", False) for group in model.groups)
+    size = rows_per_block(x.shape[1], model.n_components, axes)
     blocks = make_blocks(rows.x, rows.weight, rows.label, size)
     return Training(Problem(model, blocks, make_compute(n_jobs)), rows, size)
 
@@ -90,9 +91,10 @@ def few_rows(training: Training, seed: np.random.SeedSequence) -> Problem:
     return Problem(problem.model, [block], Serial())
 
 
-def rows_per_block(n_columns: int, n_components: int) -> int:
+def rows_per_block(n_columns: int, n_components: int, axis_parallel: bool = False) -> int:
     """Rows a block, from the shape of the work alone: 4096 … 65536."""
-    monomials = (n_columns + 1) * (n_columns + 2) // 2
+    pairs = n_columns if axis_parallel else n_columns * (n_columns + 1) // 2
+    monomials = 1 + n_columns + pairs
     return int(np.clip((1 << 24) // (monomials * n_components), 4096, 65536))
 
 
