@@ -3,9 +3,10 @@
     python -m benchmarks.topics              all cases
     python -m benchmarks.topics small        those that take seconds
 
-Both sides run on one thread, with the same priors, at most 100 rounds of a document and the same tolerance of 1e-3;
-each starts from its own random topics. The time of a pass is the difference between a long and a short fit. The
-real collection is the docstrings of Python's standard library, NumPy, SciPy and scikit-learn as installed.
+Both sides run on one thread, with the same priors, at most 100 rounds of a document and the same tolerance of
+1e-3; each starts from its own random topics. The time of a pass is the difference between a long and a short
+fit. The real collection is the docstrings of Python's standard library, NumPy, SciPy and scikit-learn as
+installed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,17 @@ import expmax as em
 REPEATS = 3
 SHORT, LONG = 3, 13  # passes
 PACKAGES = ("numpy", "scipy", "sklearn", "email", "logging", "concurrent", "xml", "http", "json")
-SEPARATE = ("argparse", "ast", "collections", "datetime", "decimal", "difflib", "random", "re", "ssl", "statistics")  # fmt: skip
+SEPARATE = (
+    "argparse",
+    "ast",
+    "collections",
+    "datetime",
+    "decimal",
+    "difflib",
+    "random",
+    "re",
+    "ssl",
+)
 
 
 def docstrings() -> list[str]:
@@ -52,7 +63,10 @@ def _modules():
         root = importlib.import_module(name)
         yield root
         for info in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{name}."):
-            if any(part.startswith("_") or part in ("tests", "conftest") for part in info.name.split(".")[1:]):
+            if any(
+                part.startswith("_") or part in ("tests", "conftest")
+                for part in info.name.split(".")[1:]
+            ):
                 continue
             try:
                 yield importlib.import_module(info.name)

@@ -53,15 +53,17 @@ def twin(model, **options):
     )
     peer.set_params(max_iter=1).fit(COUNTS)
     peer.components_ = model.components_
-    peer.exp_dirichlet_component_ = np.exp(
-        np.log(model._parameters.topics.T)
-    )
+    peer.exp_dirichlet_component_ = np.exp(np.log(model._parameters.topics.T))
     return peer
 
 
 def test_bound_perplexity_and_proportions_are_scikit_learns(fitted):
     model = clone(fitted).set_params(
-        init=fitted.components_, max_iter=0, document_tol=1e-10, max_document_iter=5000, certify=False
+        init=fitted.components_,
+        max_iter=0,
+        document_tol=1e-10,
+        max_document_iter=5000,
+        certify=False,
     )
     with pytest.warns(ConvergenceWarning):
         model.fit(COUNTS)
@@ -94,7 +96,9 @@ def test_the_bound_is_at_least_scikit_learns_after_as_many_passes():
     ours = []
     for seed in range(3):
         with pytest.warns(ConvergenceWarning):
-            model = TopicModel(4, max_iter=20, certify=False, tol=0.0, random_state=seed).fit(COUNTS)
+            model = TopicModel(4, max_iter=20, certify=False, tol=0.0, random_state=seed).fit(
+                COUNTS
+            )
         ours.append(model.lower_bound_)
     assert np.median(ours) > np.median(peers) - 1e-4 * COUNTS.sum()
 
@@ -163,9 +167,7 @@ def test_online_updates_are_hoffmans():
     )
     peer._init_latent_vars(60, dtype=np.float64)
     peer.components_ = init.copy()
-    peer.exp_dirichlet_component_ = np.exp(
-        peer_log(init)
-    )
+    peer.exp_dirichlet_component_ = np.exp(peer_log(init))
     peer.random_state_ = None  # document steps start from ones
     peer.n_batch_iter_ = 0  # the paper counts steps from 0, scikit-learn from 1
     peer.partial_fit(COUNTS.astype(float))
@@ -301,7 +303,9 @@ def test_in_pipelines_searches_and_frames(fitted):
     search.fit(COUNTS)
     assert search.best_params_ == {"n_topics": 4}
     assert make_pipeline(clone(fitted)).fit_transform(COUNTS).shape == (300, 4)
-    assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(COUNTS), fitted.transform(COUNTS))
+    assert_array_equal(
+        pickle.loads(pickle.dumps(fitted)).transform(COUNTS), fitted.transform(COUNTS)
+    )
 
 
 def test_score_is_the_mean_of_score_samples(fitted):

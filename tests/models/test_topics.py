@@ -1,7 +1,7 @@
 """Latent Dirichlet allocation: the bound against exact evidence, its ascent, its chart, its priors."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -43,10 +43,7 @@ def problem_of(counts, n_topics, n_blocks=1, weight=None, compute=None, **option
     documents = as_documents(counts)
     weight = np.ones(len(counts)) if weight is None else weight
     cuts = np.linspace(0, len(counts), n_blocks + 1).astype(int)
-    blocks = [
-        Block(documents.part(a, b), weight[a:b])
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
+    blocks = [Block(documents.part(a, b), weight[a:b]) for a, b in pairwise(cuts)]
     model = Topics(n_topics, counts.shape[1], **options)
     return Problem(model, blocks, compute or Serial())
 
@@ -150,11 +147,12 @@ def test_workers_change_no_bit_and_blocks_change_rounding_only():
     two = problem_of(counts, 3, 7, compute=Threads(3)).at(params)
     whole = problem_of(counts, 3).at(params)
     assert one.objective == two.objective
-    assert_array_equal(
-        one.expectation.statistics.counts, two.expectation.statistics.counts
-    )
+    assert_array_equal(one.expectation.statistics.counts, two.expectation.statistics.counts)
     assert_allclose(
-        one.expectation.statistics.counts, whole.expectation.statistics.counts, rtol=1e-12, atol=1e-300
+        one.expectation.statistics.counts,
+        whole.expectation.statistics.counts,
+        rtol=1e-12,
+        atol=1e-300,
     )
 
 
@@ -236,7 +234,9 @@ def test_the_learned_document_prior_maximises_its_part_of_q(kind):
         return statistics.documents * norm - (alpha - 1) @ statistics.log_proportions
 
     best = minimize(loss, np.zeros(3 if kind == "vector" else 1), tol=1e-12)
-    assert_allclose(problem.maximize(point).document_prior, np.broadcast_to(np.exp(best.x), 3), rtol=1e-4)
+    assert_allclose(
+        problem.maximize(point).document_prior, np.broadcast_to(np.exp(best.x), 3), rtol=1e-4
+    )
 
 
 def test_the_learned_topic_prior_maximises_the_log_prior():

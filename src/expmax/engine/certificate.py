@@ -67,7 +67,8 @@ ADVICE = {
     "interrupted": "Stopped by the user: the best parameters so far, not a maximum.",
     "not_finite": "The objective stopped being a number: rescale the data or use a prior.",
     "decreased": "The model's formulas disagree: run check_model.",
-    "uncertified": "The remaining gain could not be verified (a ridge, a saddle, or certify=False).",
+    "uncertified": "The remaining gain could not be verified (a ridge, a saddle, or certify=False): "
+    "start elsewhere, simplify the model, or raise tol.",
 }
 
 

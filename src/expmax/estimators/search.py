@@ -164,9 +164,22 @@ def carry_over(problem: Problem, climb: Callable[..., Run], result: Search) -> S
         objective = run.point.objective
         if all(abs(objective - other.point.objective) > DISTINCT for other in distinct):
             distinct.append(run)
-    tried = [_few_steps(problem, run.point.params) for run in distinct[:CARRIED]]
-    tried = sorted((point for point in tried if point.finite), key=lambda one: -one.objective)
-    finished = [climb(point) for point in tried[:FINISHED]]
+    finished: list[Run] = []
+    tried: list[Point] = []
+    try:
+        for run in distinct[:CARRIED]:
+            tried.append(_few_steps(problem, run.point.params))
+        tried = sorted((point for point in tried if point.finite), key=lambda one: -one.objective)
+        for point in tried[:FINISHED]:
+            finished.append(climb(point))
+            if finished[-1].status == "interrupted":
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        if not tried:
+            raise
+        finished = finished or [ascend(problem, tried[0], tol=0.0, max_iter=0)]
+        for run in finished:
+            run.status = "degenerate" if run.degeneracies else "interrupted"
     finished.sort(key=lambda run: (run.status == "degenerate", -run.point.objective))
     result.best = finished[0] if finished else None
     return result

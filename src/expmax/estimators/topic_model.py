@@ -127,9 +127,10 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     >>> from expmax import TopicModel
     >>> counts = np.kron(np.eye(2, dtype=int), np.ones((6, 3), int)) * 4
     >>> model = TopicModel(2, random_state=0).fit(counts)
-    >>> sorted(model.top_words(["cat", "dog", "hen", "bus", "car", "van"], 3))
+    >>> names = ["cat", "dog", "hen", "bus", "car", "van"]
+    >>> sorted(sorted(words) for words in model.top_words(names, 3))
     [['bus', 'car', 'van'], ['cat', 'dog', 'hen']]
-    >>> model.transform(counts[:1]).max().round(2), model.status_
+    >>> float(model.transform(counts[:1]).max().round(2)), model.status_
     (0.96, 'stationary')
     """
 
@@ -353,7 +354,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             )
 
     def _build(self, n_words: int) -> Topics:
-        learn: Any = {True: "vector", False: False}.get(self.learn_document_prior, "symmetric")  # type: ignore[call-overload]
+        learn: Any = "vector" if self.learn_document_prior is True else self.learn_document_prior
         return Topics(
             int(self.n_topics),
             n_words,
@@ -419,7 +420,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def _accept(self, problem: Problem, run: Run, words: float) -> None:
         self._model = self._build(problem.model.n_words)
         params = run.point.params
-        self.status_: str = run.status
+        self.status_ = str(run.status)
         self.converged_ = run.status in CONVERGED
         self.n_iter_ = len(run.history) - 1
         self.n_expect_ = problem.n_expect
@@ -450,7 +451,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             "topic_prior": self.topic_prior_,
         }
         k, v = self.components_.shape
-        learned = {False: 0, True: k}.get(self.learn_document_prior, 1)  # type: ignore[call-overload]
+        learned = k if self.learn_document_prior is True else bool(self.learn_document_prior)
         self.n_parameters_ = k * (v - 1) + learned + bool(self.learn_topic_prior)
         self._n_features_out = k
 
@@ -483,7 +484,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return 0
 
         with single_threaded_blas():
-            make_compute(self.n_jobs).total(one, blocks)  # type: ignore[arg-type]
+            make_compute(self.n_jobs).total(one, blocks)
         bound[np.isnan(bound)] = -np.inf  # a word that no topic holds
         return gamma, bound, documents
 

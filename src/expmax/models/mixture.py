@@ -370,7 +370,12 @@ class MixtureModel:
     def coincident(
         self, params: MixtureParameters, statistics: MixtureStatistics
     ) -> list[tuple[int, int]]:
-        """Pairs of components that are one: exchanging their parameters moves no coordinate."""
+        """Pairs of components that are one: exchanging their parameters moves no coordinate.
+
+        None under a prior, which may hold components together at a proper maximum.
+        """
+        if self.prior is not None:
+            return []
         from expmax.models.mixture_chart import MixtureChart
 
         chart = MixtureChart(self, params, statistics)
