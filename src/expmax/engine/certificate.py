@@ -101,10 +101,10 @@ def certify(problem: Problem, point: Point, tol: float, rng: np.random.Generator
     if step is None:
         return _saddle(local, point, rng, remaining)
     best = point
+    moved = local.at(step)  # nearer to the top, also where the objective can no longer tell
+    if moved.finite and moved.objective >= point.objective - min(rounding, tol):
+        best = moved
     if remaining > rounding:
-        moved = local.at(step)
-        if moved.finite and moved.objective >= point.objective:
-            best = moved
         if remaining > 0.5 * tol or not moved.finite:
             return Trial(False, remaining, best)
         if not _verified(problem, moved, remaining, rounding):

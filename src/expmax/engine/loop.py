@@ -352,8 +352,11 @@ def _conclude(
         return
     run.remaining, run.curvature = trial.remaining, trial.curvature
     best = max((trial.point, *trial.escape), key=lambda point: point.objective)
+    if trial.passed:
+        best = trial.point
     room = len(run.history) < max_iter
-    if room and best is not run.point and best.objective >= run.point.objective:
+    hidden = problem.rounding(run.point) if trial.passed else 0.0
+    if room and best is not run.point and best.objective >= run.point.objective - hidden:
         _record(run, "newton" if best is trial.point else "escape")
         run.point = best
     if (trial.passed or abs(trial.curvature) <= FLAT) and _twins(problem, run):
