@@ -75,10 +75,9 @@ def build_mixture(
         _refuse_flat_data(groups, marginal, held[2], len(x))
     if concentration is None:
         concentration = 1.0 if rows is None else float(rows.concentration)
-    compiled = fused.pays(len(x), x.shape[1], len(families))
-    return MixtureModel(
-        groups, len(families), float(concentration), pseudo, *held, marginal, compiled
-    )
+    work = len(x), x.shape[1], len(families)
+    fast = fused.pays(*work), fused.m_step_is_nothing(*work)
+    return MixtureModel(groups, len(families), float(concentration), pseudo, *held, marginal, *fast)
 
 
 def _refuse_too_many(families: Sequence[Family], x: NDArray[Any]) -> None:

@@ -18,15 +18,32 @@ from expmax.families.gaussian_moments import GaussianStatistics, add_ridge
 from expmax.families.precision import precision_cholesky
 from expmax.statistics import Additive, Array
 
-__all__ = ["cancellation", "expect", "expected_log_joint", "maximize", "pays"]
+__all__ = [
+    "cancellation",
+    "expect",
+    "expected_log_joint",
+    "m_step_is_nothing",
+    "maximize",
+    "pays",
+]
 
 WORTH = 100_000  # rows × components × monomials from which on numba's import and compilation pay
+NOTHING = 4_000_000  # from which on an E-step takes some fifty times as long as a plain M-step
 
 
 def pays(n_rows: int, n_columns: int, n_components: int) -> bool:
     """Whether a problem is large enough for compiled kernels, and numba is there."""
-    monomials = (n_columns + 1) * (n_columns + 2) // 2
-    return n_rows * n_components * monomials >= WORTH and find_spec("numba") is not None
+    work = _work(n_rows, n_columns, n_components)
+    return work >= WORTH and find_spec("numba") is not None
+
+
+def m_step_is_nothing(n_rows: int, n_columns: int, n_components: int) -> bool:
+    """Whether beside the E-step a plain M-step takes no time: compiling it would take a second."""
+    return _work(n_rows, n_columns, n_components) >= NOTHING
+
+
+def _work(n_rows: int, n_columns: int, n_components: int) -> int:
+    return n_rows * n_components * (n_columns + 1) * (n_columns + 2) // 2
 
 
 def expect(
@@ -52,7 +69,9 @@ def _expect_gaussian(
         sums = kernels.expect_diagonal(
             block.x, block.weight, block.label, log_weights, parameters["mean"], scale
         )
-        if np.isnan(sums.log_likelihood):  # missing cells; to look for them first costs a tenth more
+        if np.isnan(
+            sums.log_likelihood
+        ):  # missing cells; to look for them first costs a tenth more
             return None
         counts = np.repeat(sums.counts[:, None], scale.shape[1], axis=1)
     else:

@@ -74,6 +74,7 @@ class MixtureModel:
     fixed_mask: NDArray[np.bool_] | None = None  # which components are held, shape (K,)
     marginal: tuple[Parameters, ...] | None = None  # each group's one-component fit of all rows
     compiled: bool = False  # large enough for compiled kernels
+    large: bool = False  # so large that an M-step is not worth compiling
 
     # -- E-step ------------------------------------------------------------------------------------
     def log_joint(self, params: MixtureParameters, block: Block) -> Array:
@@ -161,7 +162,7 @@ class MixtureModel:
             if self.prior is not None:
                 sums = sums + self.prior[g]
             old = None if params is None else params.components[g]
-            new = fused.maximize(group.family, sums) if self.compiled else None
+            new = fused.maximize(group.family, sums) if self.compiled and not self.large else None
             if new is None:
                 new = group.family.maximize(sums, old)
             if old is not None and self.prior is None and not populated:
@@ -185,7 +186,7 @@ class MixtureModel:
 
     def expected_log_joint(self, params: MixtureParameters, statistics: MixtureStatistics) -> float:
         """Q(θ; S) = Σ_k n_k log w_k + Σ_k E[log p_k(x | θ_k)], nats."""
-        if self.compiled and len(self.groups) == 1:
+        if self.compiled and not self.large and len(self.groups) == 1:
             family, part = self.groups[0].family, params.components[0]
             sums = statistics.components[0]
             value = fused.expected_log_joint(family, params.log_weights, part, sums)
