@@ -16,17 +16,17 @@ from expmax.compute.reduce import Serial
 from expmax.contract import Block, Start
 from expmax.engine.acceleration import accelerators
 from expmax.engine.information import StandardErrors, flatten_values, information_errors
-from expmax.engine.loop import Run, ascend, certificate_of
+from expmax.engine.loop import Run, ascend
 from expmax.engine.problem import Problem
 from expmax.engine.starts import SAME, Budget, Search, StartRecord, climber, search
 from expmax.errors import (
     ConvergenceWarning,
-    DecreasedLikelihoodError,
     InformationError,
     NotFiniteError,
     parameter_error,
 )
 from expmax.estimators import preparation as prepare
+from expmax.estimators.outcome import CONVERGED, broken, tell
 from expmax.models.answers import AnswerModel, AnswerParameters
 from expmax.statistics import Array
 
@@ -44,7 +44,6 @@ FEWEST = 2  # random starts of n_init="auto"
 LONG_WAY = 20_000
 KEPT_BYTES = 1 << 25  # training data up to this size stay at hand for standard errors
 LARGEST = 4000  # coordinates of which an information matrix is made
-CONVERGED = ("stationary", "boundary")
 
 
 class AnswerEstimator(BaseEstimator):
@@ -122,19 +121,8 @@ class AnswerEstimator(BaseEstimator):
     def _keep(self, problem: Problem, result: Search) -> None:
         run = _accepted(result)
         self._model, self._parameters = problem.model, run.point.params
-        expectation = run.point.expectation
-        self.log_likelihood_ = float(expectation.log_likelihood)
-        self._entropy = float(expectation.entropy)
-        self._total_weight = float(expectation.weight)
         self.n_parameters_ = self._model.n_parameters(self._parameters)
-        self.status_ = run.status
-        self.converged_ = run.status in CONVERGED
-        self.n_iter_ = len(run.history) - 1
-        self.n_expect_ = problem.n_expect
-        self.history_ = run.history
-        self.starts_ = result.records
-        agreeing = sum(record.agrees for record in result.records)
-        self.certificate_ = certificate_of(problem, run, len(result.records), agreeing)
+        tell(self, problem, run, result)
         small = sum(block.x.nbytes for block in problem.blocks) <= KEPT_BYTES
         self._training: Problem | None = problem if small else None
         if not self.converged_:
@@ -311,11 +299,5 @@ def _accepted(result: Search) -> Run:
             f"the log-likelihood became {value}: some unit has probability zero under every class. "
             "Free what is fixed at 0, or use a prior."
         )
-    if run.status == "decreased" and run.breach is not None:
-        raise DecreasedLikelihoodError(
-            run.breach.part,
-            iteration=run.breach.iteration,
-            amount=run.breach.amount,
-            tolerance=run.breach.tolerance,
-        )
+    broken(run)
     return run

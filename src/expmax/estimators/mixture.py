@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from expmax.compute.blas import single_threaded_blas
 from expmax.data.reading import read_table
 from expmax.engine.acceleration import accelerators
-from expmax.engine.loop import Run, certificate_of
+from expmax.engine.loop import Run
 from expmax.engine.starts import Search
 from expmax.errors import ConvergenceWarning, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.estimators.building import build_mixture
 from expmax.estimators.given import check_partition, given_start, is_partition
-from expmax.estimators.outcome import CONVERGED, accepted, not_converged
+from expmax.estimators.outcome import accepted, not_converged, tell
 from expmax.estimators.search import EFFORT, budget_of, search_mixture
 from expmax.estimators.training import KEPT_BYTES, Training, make_training
 from expmax.estimators.use import FittedMixture
@@ -315,20 +315,9 @@ class Mixture(FittedMixture):
             params = model.permute(params, model.canonical_order(params))
         params = model.copy_parameters(params)
         self._model, self._parameters = model, params
-        expectation = run.point.expectation
-        self.log_likelihood_ = float(expectation.log_likelihood)
-        self._entropy = float(expectation.entropy)
-        self._total_weight = float(expectation.weight)
         self._log_hard = None
         self.n_parameters_ = model.n_parameters(params)
-        self.status_ = run.status
-        self.converged_ = run.status in CONVERGED
-        self.n_iter_ = len(run.history) - 1
-        self.n_expect_ = problem.n_expect
-        self.history_ = run.history
-        self.starts_ = result.records
-        agreeing = sum(record.agrees for record in result.records)
-        self.certificate_ = certificate_of(problem, run, len(result.records), agreeing)
+        tell(self, problem, run, result)
         self._publish()
         if not self.converged_:
             self._warn_not_converged(run)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from expmax.engine.loop import Run
+from expmax.engine.loop import Run, certificate_of
+from expmax.engine.problem import Problem
 from expmax.engine.starts import Search
 from expmax.errors import DecreasedLikelihoodError, DegenerateComponentError, NotFiniteError
 
-__all__ = ["CONVERGED", "accepted", "not_converged"]
+__all__ = ["CONVERGED", "accepted", "broken", "not_converged", "tell"]
 
 CONVERGED = ("stationary", "boundary")
 
@@ -36,6 +37,22 @@ def accepted(result: Search) -> Run:
             "prior, fewer components, or parameters shared between components such as "
             'covariance="tied".'
         )
+    broken(run)
+    if run.status == "not_finite":
+        raise NotFiniteError(
+            f"the log-likelihood became {run.point.objective} at iteration "
+            f"{len(run.history) - 1}; rescale columns of extreme size or use a prior."
+        )
+    return run
+
+
+def broken(run: Run) -> None:
+    """Refuse a run in which a step broke an invariant of EM.
+
+    Raises
+    ------
+    DecreasedLikelihoodError
+    """
     if run.status == "decreased" and run.breach is not None:
         raise DecreasedLikelihoodError(
             run.breach.part,
@@ -43,12 +60,22 @@ def accepted(result: Search) -> Run:
             amount=run.breach.amount,
             tolerance=run.breach.tolerance,
         )
-    if run.status == "not_finite":
-        raise NotFiniteError(
-            f"the log-likelihood became {run.point.objective} at iteration "
-            f"{len(run.history) - 1}; rescale columns of extreme size or use a prior."
-        )
-    return run
+
+
+def tell(estimator: Any, problem: Problem, run: Run, result: Search) -> None:
+    """Set the fitted attributes that say what a search reached, and how."""
+    expectation = run.point.expectation
+    estimator.log_likelihood_ = float(expectation.log_likelihood)
+    estimator._entropy = float(expectation.entropy)
+    estimator._total_weight = float(expectation.weight)
+    estimator.status_ = run.status
+    estimator.converged_ = run.status in CONVERGED
+    estimator.n_iter_ = len(run.history) - 1
+    estimator.n_expect_ = problem.n_expect
+    estimator.history_ = run.history
+    estimator.starts_ = result.records
+    agreeing = sum(record.agrees for record in result.records)
+    estimator.certificate_ = certificate_of(problem, run, len(result.records), agreeing)
 
 
 def not_converged(estimator: Any, run: Run) -> str:

@@ -31,11 +31,8 @@ __all__ = [
     "spike_rule",
 ]
 
-EFFORT = {
-    "quick": 300,
-    "default": 600,
-    "thorough": 2400,
-}  # E-steps that a search may spend, at K = 3
+# E-steps that a search may spend at K = 3; of more components by K^2.5, as optima multiply
+EFFORT = {"quick": 350, "default": 700, "thorough": 2800}
 PATIENCE = 24  # irregular starts in a row before a search gives up
 CARRIED, FINISHED = 5, 2  # solutions of a sample tried on all rows; and those climbed from there
 FEW = 3  # times the rows that a component needs at least: a small one
@@ -94,7 +91,7 @@ def budget_of(effort: str, n_init: int | str, k: int) -> Budget:
         return Budget(0, round_size=n, short=0, continued=n)
     share = EFFORT[effort] / EFFORT["default"]
     return Budget(
-        int(EFFORT[effort] * max(1.0, k / 3) ** 2.5),  # optima multiply
+        int(EFFORT[effort] * max(1.0, k / 3) ** 2.5),
         returns=int(np.ceil(share * (3 + k * k / 3))),
     )
 

@@ -153,8 +153,8 @@ def _search_starts(estimator: Any, training: Training) -> Search:
     sub = _subsample(problem, rows, seed)
     source = VariationalStarts(model, sub.blocks[0])  # type: ignore[arg-type]
     k = model.n_components
-    # half of what likelihood spends: components empty out by themselves, so fewer optima differ
-    budget = Budget(int(0.5 * EFFORT[estimator.effort] * max(1.0, k / 3) ** 1.5))
+    # less than what likelihood spends: components empty out by themselves, so fewer optima differ
+    budget = Budget(int(0.7 * EFFORT[estimator.effort] * max(1.0, k / 3) ** 1.5))
     if estimator.n_init != "auto":
         n = int(estimator.n_init)
         budget = Budget(0, round_size=n, short=0, continued=n)
