@@ -42,7 +42,8 @@ def majority_vote(counts, rng):
     }
 
 
-def joint_model():
+# -- from the joint density ------------------------------------------------------------------------
+def joint_model(**options):
     import jax.numpy as jnp
     from jax.scipy.special import xlogy
 
@@ -57,17 +58,49 @@ def joint_model():
             "confusion": Simplex(N_GRADES, shape=(N_OBSERVERS, N_GRADES)),
         },
         start=majority_vote,
+        **options,
     )
 
 
-def closed_model():
-    """The same with its M-step in closed form: probabilities are shares of expected counts."""
+@cache
+def fit_joint():
+    return em.maximize_likelihood(joint_model(), tally(), tol=1e-6)
+
+
+# -- with the M-step in closed form: probabilities are shares of expected counts -------------------
+def prevalence(theta, expect):
     import jax.numpy as jnp
 
-    def prevalence(theta, expect):
-        patients = expect(lambda counts, z: jnp.eye(N_GRADES)[z])
-        return patients / patients.sum()
+    patients = expect(lambda counts, z: jnp.eye(N_GRADES)[z])
+    return patients / patients.sum()
 
-    def confusion(theta, expect):
-        labels = expect(lambda counts, z: counts[:, None, :] * jnp.eye(N_GRADES)[z][:, None])
-        return labels / labels.sum(axis=2, keepdims=True)
+
+def confusion(theta, expect):
+    import jax.numpy as jnp
+
+    grades = expect(lambda counts, z: counts[:, None, :] * jnp.eye(N_GRADES)[z][:, None])
+    return grades / grades.sum(axis=2, keepdims=True)
+
+
+@cache
+def fit_closed():
+    model = joint_model(maximize={"prevalence": prevalence, "confusion": confusion})
+    return em.maximize_likelihood(model, tally(), tol=1e-6)
+
+
+# -- the estimator, which takes a million answers --------------------------------------------------
+@cache
+def fit():
+    estimator = em.DawidSkene(columns=(0, 1, 2), start="majority", tol=1e-6)
+    return estimator.fit(read())
+
+
+def main():
+    estimator = fit()
+    print(f"em.DawidSkene      {estimator.log_likelihood_:.6f}", estimator.prevalence_.round(6))
+    for name, result in (("joint density", fit_joint()), ("closed M-step", fit_closed())):
+        print(f"{name:18} {result.log_likelihood:.6f}", result.params["prevalence"].round(6))
+
+
+if __name__ == "__main__":
+    main()

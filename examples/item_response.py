@@ -2,9 +2,10 @@
 
     P(x_j = 1 | z) = 1 / (1 + exp(−(c_j + a_j z))),   z ~ N(0, 1)
 
-The latent datum is the ability z of a person; a_j is the slope of item j, c_j its intercept (difficulty −c_j/a_j).
-Written twice: as Bock & Aitkin (1981) do, with z on a grid and a logistic regression for each item, and from the
-joint density of answers and ability alone. Data: Bock & Lieberman (1970).
+The latent datum is the ability z of a person; a_j is the slope of item j, c_j its intercept
+(difficulty −c_j/a_j). Written twice: as Bock & Aitkin (1981) do, with z on a grid and a logistic
+regression for each item, and from the joint density of answers and ability alone. Data: Bock &
+Lieberman (1970).
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ def read():
 # -- Bock & Aitkin ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Tallies(em.Additive):
-    """Expected numbers at each ability of the grid, shape (m, items); a person counts where an item was answered."""
+    """Expected numbers at each ability of the grid, of those who answered the item: shape (m, items)."""
 
     persons: np.ndarray
     right: np.ndarray

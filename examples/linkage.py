@@ -1,11 +1,12 @@
 """The smallest user model: genetic linkage in 197 animals (Dempster, Laird & Rubin 1977, §1).
 
-Counts (125, 18, 20, 34) are multinomial with probabilities (1/2 + ψ/4, (1−ψ)/4, (1−ψ)/4, ψ/4). The first cell
-hides two: with probability 1/2 and ψ/4. Its latent split is the missing datum. Written twice: by closed forms, and from
-the joint density of cell and split alone.
+Counts (125, 18, 20, 34) are multinomial with probabilities (1/2 + ψ/4, (1−ψ)/4, (1−ψ)/4, ψ/4). The
+first cell hides two: with probability 1/2 and ψ/4. Its latent split is the missing datum. Written
+twice: by closed forms, and from the joint density of cell and split alone.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Linkage:
         return rising + counts.constant
 
 
+@cache
 def fit():
     data = np.array([[125.0, 18.0, 20.0, 34.0]])
     return em.maximize_likelihood(Linkage(), data, start=0.5, tol=1e-10)
@@ -68,16 +70,16 @@ def joint_model():
 
     from expmax.general import Finite, Interval
 
-    shown = jnp.array([0, 0, 1, 2, 3])
-
     def log_joint(theta, x, z):
         psi = theta["psi"]
         p = jnp.array([1 / 2, psi / 4, (1 - psi) / 4, (1 - psi) / 4, psi / 4])
-        return jnp.where(shown[z] == x[0], jnp.log(p[z]), -jnp.inf)
+        shown = jnp.array([0, 0, 1, 2, 3])[z]
+        return jnp.where(shown == x[0], jnp.log(p[z]), -jnp.inf)
 
     return em.JointModel(log_joint, latent=Finite(5), parameters={"psi": Interval(0, 1, start=0.5)})
 
 
+@cache
 def fit_joint():
     cells = em.Block(np.arange(4.0)[:, None], weight=np.array([125.0, 18, 20, 34]), memo={})
     return em.maximize_likelihood(joint_model(), cells, tol=1e-10)

@@ -2,10 +2,11 @@
 
     y_i = X_i β + Z_i b_i + ε_i,   b_i ~ N(0, D),   ε_i ~ N(0, σ² I)
 
-The latent datum of driver i is b_i, by how much the driver's line departs from the average one. X holds 1 and the
-day, Z the first of these (random intercepts) or both (random intercepts and slopes). A row of the data is a driver,
-shape (T, 2): reaction time and day, NaN where a driver was measured fewer times. Written three times: by closed
-forms, by closed forms of a larger model (parameter-expanded EM), and from the joint density of y_i and b_i alone.
+The latent datum of driver i is b_i, by how much the driver's line departs from the average one. X
+holds 1 and the day, Z the first of these (random intercepts) or both (random intercepts and
+slopes). A row of the data is a driver, shape (T, 2): reaction time and day, NaN where a driver was
+measured fewer times. Written three times: by closed forms, by closed forms of a larger model
+(parameter-expanded EM), and from the joint density of y_i and b_i alone.
 """
 
 import csv
@@ -216,7 +217,9 @@ def joint_model(q=2):
         log_prior=log_prior,
         log_likelihood=log_likelihood,
         latent=Gaussian(q),
-        inference=Quadrature(nodes=3),  # exact: the posterior is Gaussian and log p(x, z) quadratic in z
+        inference=Quadrature(
+            nodes=3
+        ),  # exact: the posterior is Gaussian and log p(x, z) quadratic in z
         parameters={
             "beta": Real(2, start=begin.beta),
             "covariance": PositiveDefinite(q, start=begin.covariance),

@@ -1,4 +1,4 @@
-"""The pages of docs/gallery run, and print what they say they print."""
+"""The pages of docs/gallery, and on models of one's own, run and print what they say they print."""
 
 import doctest
 from pathlib import Path
@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     path for path in sorted((ROOT / "docs" / "gallery").glob("*.md")) if ">>>" in path.read_text()
 ]
+PAGES.append(ROOT / "docs" / "bring-your-own-model.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -154,10 +154,12 @@ class LatentModel(Protocol[P, S]):
     `coincident(params, statistics)`, pairs of components that are one; `magnitude(params, statistics)`, the
     size of the terms that Q sums; `information(params, blocks)`,
     −∇²(ℓ + log prior) at pack(θ), or None; `approximation_error(params, statistics)`, nats, of kind
-    "approximate"; `explain_not_finite(params, blocks)`, in words; `reduce(params)`, for parameter-expanded EM
-    (Liu, Rubin & Wu 1998, Biometrika 85(4)): `maximize` may then return parameters of a larger model, at which
-    `expected_log_joint` is taken to prove the ascent, and `reduce` maps them to ordinary ones of the same
-    likelihood and log prior, which are all that anything else sees. Ordinary parameters reduce to themselves.
+    "approximate"; `gap(params, blocks)`, nats, of kind "bound"; `stochastic`, with what `engine/stochastic.py`
+    lists, for Monte Carlo EM; `explain_not_finite(params, blocks)`, in words; `reduce(params)`, for
+    parameter-expanded EM (Liu, Rubin & Wu 1998, Biometrika 85(4)): `maximize` may then return parameters of a
+    larger model, at which `expected_log_joint` is taken to prove the ascent, and `reduce` maps them to ordinary
+    ones of the same likelihood and log prior, which are all that anything else sees. Ordinary parameters reduce
+    to themselves.
     """
 
     def expect(self, params: P, block: Block) -> Expectation[S]:

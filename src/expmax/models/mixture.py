@@ -389,7 +389,8 @@ class MixtureModel:
                 order = np.arange(self.n_components)
                 order[[a, b]] = b, a
                 swapped = replace(self.permute(params, order), log_weights=params.log_weights)
-                moved = np.abs(chart.to_vector(swapped)) / np.maximum(chart.scale, 1e-300)
+                with np.errstate(invalid="ignore"):  # −∞ less −∞ at an edge
+                    moved = np.abs(chart.to_vector(swapped)) / np.maximum(chart.scale, 1e-300)
                 if moved.max(initial=0.0) < CLOSE:
                     found.append((a, b))
         return found
