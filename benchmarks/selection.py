@@ -2,7 +2,7 @@
 
     python -m benchmarks.selection [--quick] [--seeds N] [--skip-independent]
 
-Rate: share of the rows of tests/data/reference_mixtures.json (best known maxima, K = 2 … 6, that
+Rate: share of the rows of tests/selection/best_known.json (best known maxima, K = 2 … 6, that
 several of 30 starts reached) within their tolerance.  Independent: the default call of `Mixture`
 on each row of K = 2 … 6.  CPU seconds, one thread; kernels are compiled beforehand.
 """
@@ -22,7 +22,7 @@ from expmax.errors import ConvergenceWarning, ExpmaxError
 from expmax.families.covariance import STRUCTURES
 
 ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "tests" / "data" / "reference_mixtures.json"
+REFERENCE = ROOT / "tests" / "selection" / "best_known.json"
 FILES = {"faithful": ("faithful.csv", (0, 1)), "iris": ("iris.csv", (0, 1, 2, 3))}
 
 
@@ -78,17 +78,17 @@ def main():
     most = 4 if arguments.quick else 9
     reference = json.loads(REFERENCE.read_text(encoding="utf-8"))
     for name in FILES:
-        x, case = read(name), reference[f"gmm_{name}"]
-        rows = [row for row in case["rows"] if row[0] in structures and 1 < row[1] <= most]
+        x, known = read(name), reference[name]
+        rows = [row for row in known if row[0] in structures and 1 < row[1] <= most]
         sweep(x, structures, 2, 0)  # compiles
         print(f"{name}: {len(structures)} structures × 1 … {most} components")
         for seed in range(arguments.seeds):
             found, spent, seconds, best = sweep(x, structures, most, seed)
-            report(f"sweep, seed {seed}", found, rows, case["tolerance"], spent, seconds)
+            report(f"sweep, seed {seed}", found, rows, reference["tolerance"], spent, seconds)
             print(f"  {'':<18} BIC chooses {best.name}: {best.value('bic'):.4f}")
         if not arguments.skip_independent:
             found, spent, seconds = independent(x, rows, 0)
-            report("independent", found, rows, case["tolerance"], spent, seconds)
+            report("independent", found, rows, reference["tolerance"], spent, seconds)
 
 
 if __name__ == "__main__":

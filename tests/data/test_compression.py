@@ -168,9 +168,9 @@ def test_a_fit_is_the_same(name, weighted, labelled, monkeypatch):
     }
     start = None if any("." in key for key in start) else start  # products go by their own names
     model = em.Mixture(family, **first, init=start).fit(x, **options)
-    from expmax.estimators import mixture
+    from expmax.estimators import training
 
-    monkeypatch.setattr(mixture, "compress", lambda *rows: compression.Rows(*rows, None, None))
+    monkeypatch.setattr(training, "compress", lambda *rows: compression.Rows(*rows, None, None))
     plain = em.Mixture(family, **first, init=start).fit(x, **options)
     assert_allclose(model.log_likelihood_, plain.log_likelihood_, rtol=1e-12)
     if start is not None:  # the same steps

@@ -1,9 +1,13 @@
 """The search over starts: what is tried, what is kept, what is written down."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 import expmax as em
+from expmax.errors import DegenerateComponentError
 from tests.models.cases import BY_NAME, assert_identical
 
 CLOUD = BY_NAME["Gaussian VVV"]
@@ -64,7 +68,7 @@ def test_every_start_is_recorded():
 def test_n_init_is_that_many_starts_each_run_to_the_end(n_init):
     model = mixture(n_init=n_init).fit(four_clusters())
     assert len(model.starts_) == n_init
-    # starts are judged before anything is certified
+    # starts are judged before anything is certified, and none is given up
     assert {record.status for record in model.starts_} <= {
         "uncertified",
         "stationary",
@@ -132,3 +136,79 @@ def test_large_data_are_searched_on_few_rows():
     assert model.n_expect_ < 400  # in passes over all rows
     assert model.log_likelihood_ == pytest.approx(model.score_samples(x).sum(), rel=1e-12)
     np.testing.assert_allclose(model.params_["mean"].ravel(), [0, 5], atol=0.2)
+
+
+def real(name, columns):
+    file = Path(__file__).parents[2] / "examples" / "data" / f"{name}.csv"
+    return np.loadtxt(file, delimiter=",", skiprows=1, usecols=columns, ndmin=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "structure", "k", "best"),
+    [  # tests/selection/best_known.json; at most 6 in 31 starts of mclust come there
+        ("faithful", (0, 1), "VVI", 6, -1098.220704),
+        ("iris", (0, 1, 2, 3), "EVI", 6, -223.063011),
+    ],
+)
+def test_hard_optima_are_found(name, columns, structure, k, best):
+    model = em.Mixture(em.Gaussian(structure), k, random_state=0).fit(real(name, columns))
+    assert model.log_likelihood_ >= best - 0.02
+    assert model.status_ == "stationary"
+
+
+def test_six_rows_on_a_line_are_no_component():
+    """Six rows of Old Faithful lie so nearly on a line that a component on them raises ℓ by 5 nats."""
+    x = real("faithful", (0, 1))
+    near_line = np.abs((x[:, 1] - 75.0) - 12.0 * (x[:, 0] - 23 / 6)) < 0.01
+    assert near_line.sum() >= 6
+    labels = np.where(near_line, 2, (x[:, 0] > 3).astype(int))
+    spike = em.Mixture(em.Gaussian(), 3, init=labels).fit(x)
+    for seed in (0, 2):
+        model = em.Mixture(em.Gaussian(), 3, random_state=seed).fit(x)
+        assert model.log_likelihood_ == pytest.approx(-1114.439873, abs=1e-3)
+    assert spike.log_likelihood_ > model.log_likelihood_ + 4
+
+
+def test_many_components_on_few_rows_are_called_what_they_are():
+    """82 galaxies, free variances, K = 8: what is called a maximum is one, for plain EM too."""
+    x = real("galaxies", 0)
+    model = em.Mixture(em.Gaussian(), 8, effort="quick", random_state=0).fit(x)
+    variances = model.params_["covariance"]
+    assert model.status_ == "stationary"
+    assert model.certificate_.remaining < 1e-4
+    assert model.certificate_.degenerate == ()
+    assert variances.min() > 1e-9 * x.var()
+    assert model.log_likelihood_ == pytest.approx(model.score_samples(x).sum(), rel=1e-12)
+    again = em.Mixture(em.Gaussian(), 8, init=model.params_, accelerate=None, tol=1e-6).fit(x)
+    assert again.log_likelihood_ == pytest.approx(model.log_likelihood_, abs=1e-3)
+    assert_allclose(
+        np.sort(again.params_["mean"].ravel()), np.sort(model.params_["mean"].ravel()), rtol=1e-2
+    )
+
+
+def test_a_solution_without_spikes_is_preferred():
+    """With K = 7 fast steps lead to components of two galaxies; a solution without them exists."""
+    x = real("galaxies", 0)
+    model = em.Mixture(em.Gaussian(), 7, random_state=0).fit(x)
+    assert model.predict_proba(x).sum(axis=0).min() >= 5
+
+
+def test_where_all_collapse_the_component_is_named():
+    """Four distinct values: with four components every start ends on single values."""
+    x = np.repeat([[0.0], [1.0], [5.0], [9.0]], [3, 4, 3, 3], axis=0)
+    with pytest.raises(DegenerateComponentError, match="component"):
+        em.Mixture(em.Gaussian(), 4, random_state=0).fit(x)
+
+
+def test_a_run_is_given_up_only_in_a_search():
+    x = four_clusters()
+    assert any(record.status == "given up" for record in mixture().fit(x).starts_)
+    assert all(record.status != "given up" for record in mixture(n_init=8).fit(x).starts_)
+
+
+def test_a_search_ends_once_many_starts_come_to_the_best_again():
+    rng = np.random.default_rng(0)
+    x = np.vstack([rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 20])
+    easy = mixture(2).fit(x)
+    assert easy.n_expect_ < 500
+    assert easy.certificate_.n_agreeing >= 5

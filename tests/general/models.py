@@ -163,7 +163,7 @@ def groups(sigma, n_groups, seed):
     return x
 
 
-def classes_with_intercepts():
+def classes_with_intercepts(**options):
     """Two classes of units, each unit with its own level."""
 
     def log_joint(theta, x, z):
@@ -183,6 +183,7 @@ def classes_with_intercepts():
             "tau": Positive(2, start=0.5),
             "scale": Positive(start=1.0),
         },
+        **options,
     )
 
 

@@ -20,6 +20,7 @@ from expmax.engine.problem import Problem
 from expmax.engine.progress import Reporter
 from expmax.engine.resumption import Diary
 from expmax.engine.starts import StartRecord
+from expmax.engine.stochastic import StochasticRun, ascend_stochastic
 from expmax.errors import NotFiniteError, parameter_error
 from expmax.statistics import Array
 
@@ -42,6 +43,23 @@ class FitResult(Generic[P]):
     starts: list[StartRecord] = field(default_factory=list)
     n_expect: int = 0
     problem: Problem | None = field(default=None, repr=False, compare=False)
+    log_likelihood_error: float = 0.0  # its Monte Carlo standard error, nats
+
+    def gap(self) -> float:
+        """log p(x | θ) less the log-likelihood shown, where that is a bound: KL(q ‖ posterior) ≥ 0, nats.
+
+        Raises
+        ------
+        ParameterError
+            The model cannot tell.
+        """
+        assert self.problem is not None
+        if self.kind == "exact":
+            return 0.0
+        own = getattr(self.problem.model, "gap", None)
+        if own is None:
+            raise parameter_error("model", "one with a method gap(params, blocks)", "none")
+        return float(own(self.params, self.problem.blocks))
 
     def standard_errors(self, method: str = "observed") -> StandardErrors:
         """Standard errors of the parameters, from 2p E-steps.
@@ -128,7 +146,7 @@ def maximize_likelihood(
         A JSON file that is replaced every ten seconds, after each start, at the end and on an interrupt. Where
         it exists the fit goes on from it, to the same bits as a fit that was never interrupted. Parameters
         may be numbers, arrays, lists, tuples, mappings and dataclasses of these. The model must be the one that
-        wrote it: its objective at the saved parameters is compared.
+        wrote it: its objective at the saved parameters is compared. Not for Monte Carlo fits.
 
     Returns
     -------
@@ -141,6 +159,12 @@ def maximize_likelihood(
         A checkpoint of another model, other data, another start or other options; the message names which.
     DataError
         A checkpoint that cannot be read.
+
+    Notes
+    -----
+    A model whose posterior is drawn at random (`stochastic`, such as `JointModel(inference="monte_carlo")`) is
+    fitted by Monte Carlo EM instead: no acceleration, no checkpoint, status `uncertified`, and the Monte Carlo
+    standard error of the log-likelihood in `log_likelihood_error`.
 
     References
     ----------
@@ -174,7 +198,19 @@ def maximize_likelihood(
         if diary is not None:
             diary.saw(moment)
 
+    drawing = getattr(model, "stochastic", None) is not None
+    if drawing and diary is not None:
+        raise parameter_error("checkpoint", "None for a Monte Carlo fit", checkpoint)
+
     def climb(params: Any) -> Run:
+        if drawing:
+            return ascend_stochastic(
+                problem,
+                params,
+                tol=tol,
+                max_iter=max_iter,
+                watch=None if reporter is None else watch,
+            )
         point, history, state = (
             (problem.at(params), None, None) if diary is None else diary.begin(params)
         )
@@ -200,17 +236,24 @@ def maximize_likelihood(
     best = max(runs, key=lambda run: (run.status not in _BROKEN, run.point.objective))
     if interrupted:
         best = replace(best, status="interrupted")
-    same = sum(abs(run.point.objective - best.point.objective) < 1e-3 for run in runs)
+    error = best.error if isinstance(best, StochasticRun) else 0.0
+    near = max(1e-3, 3.0 * error)
+    same = sum(abs(run.point.objective - best.point.objective) < near for run in runs)
+    certificate = certificate_of(problem, best, len(runs), same)
+    if isinstance(best, StochasticRun):
+        certificate = best.certificate(certificate)
+        problem = replace(best.problem or problem, n_expect=problem.n_expect)
     return FitResult(
         params=best.point.params,
         log_likelihood=best.point.expectation.log_likelihood,
         objective=best.point.objective,
         kind=best.point.expectation.kind,
         history=best.history,
-        certificate=certificate_of(problem, best, len(runs), same),
+        certificate=certificate,
         starts=records,
         n_expect=problem.n_expect,
         problem=problem,
+        log_likelihood_error=error,
     )
 
 

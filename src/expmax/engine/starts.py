@@ -23,8 +23,8 @@ from expmax.engine.problem import Point, Problem
 __all__ = ["Budget", "Search", "StartRecord", "StartSource", "climber", "search", "short_run"]
 
 Rng = np.random.Generator
-SCOUTING = Pace(warm_up=2, trust=3, optimism=20.0)  # of starts
-REARRANGING = Pace(warm_up=2, trust=3, optimism=50.0)  # of swaps: what wins may rise late
+SCOUTING = Pace(warm_up=2, trust=3, optimism=200.0)  # of starts: what wins may rise late
+REARRANGING = Pace(warm_up=2, trust=3, optimism=80.0)  # of swaps
 SAME = 1e-3  # nats within which two ends count as the same optimum, before labels are compared
 
 
@@ -63,6 +63,9 @@ class Budget:
     returns: int = 12  # starts that come to the best again after which it is settled, swaps failing
     starts: Pace = SCOUTING
     swaps: Pace = REARRANGING
+
+
+CAREFUL = Budget(0, round_size=24, short=8, continued=2)
 
 
 @dataclass
@@ -126,7 +129,8 @@ def search(
     spent = problem.n_expect + budget.expectations
     hunt = _Hunt(problem, source, seeds, budget, climb, is_spike, result, spent)
     try:
-        hunt.run()
+        with np.errstate(all="ignore"):  # starts may be of any kind: what is irregular is seen
+            hunt.run()
     except _BrokenError:
         pass
     except KeyboardInterrupt:
@@ -172,6 +176,7 @@ class _Hunt:
     spent: int  # count of E-steps at which the budget is
     returns: int = 0  # starts that came to the best again
     exhausted: bool = False  # swaps from the best have failed until patience ran out
+    careful: bool = False  # fast steps led to spikes alone: short runs first, slow steps after
 
     @property
     def best(self) -> float:
@@ -198,17 +203,20 @@ class _Hunt:
         while True:
             before = self.problem.n_expect
             self._round(starts)
+            if self.budget.expectations and not np.isfinite(self._floor):
+                self.careful = True
             self._swaps()
             if self.over or self.problem.n_expect == before:
                 return
 
     def _round(self, starts: Iterator[Start[Any]]) -> None:
         first = not self.result.records
-        pace = self.budget.starts if self.budget.expectations else PACE
-        candidates = self._candidates(starts, first)
+        fast = self.budget.expectations and not self.careful
+        pace = self.budget.starts if fast else PACE
+        most = CAREFUL.continued if self.careful else self.budget.continued
         continued: list[float] = []
-        for _, _, record, trial in candidates:
-            if len(continued) >= self.budget.continued or (self.over and not first):
+        for _, _, record, trial in self._candidates(starts, first):
+            if len(continued) >= most or (self.over and not first):
                 return
             objective = trial.end.objective
             if any(abs(objective - other) < SAME for other in continued):
@@ -223,11 +231,12 @@ class _Hunt:
     ) -> list[tuple[bool, float, int, _Trial]]:
         """The starts of a round, after their short runs: the best first, spikes last."""
         candidates = []
-        for _ in range(self.budget.round_size):
+        budget = CAREFUL if self.careful else self.budget
+        for _ in range(budget.round_size):
             start = next(starts, None) if first or not self.over else None
             if start is None:
                 break
-            trial = short_run(self.problem, start.params, self.budget.short)
+            trial = short_run(self.problem, start.params, budget.short)
             if isinstance(trial, str):
                 self.result.reasons.append(trial)
                 self._record(start, np.nan, "degenerate")
@@ -248,10 +257,21 @@ class _Hunt:
                 self.exhausted = True
                 return
             failures += 1
+            if self._try(move):
+                failures, moves = 0, None
+
+    def _try(self, move: Start[Any]) -> bool:
+        """Climb from a swap; whether that improved the best."""
+        if not self.careful:
             origin = self.problem.at(move.params)
             number = self._record(move, origin.objective, "not_finite")
-            if origin.finite and self._finish(origin, number, self.budget.swaps):
-                failures, moves = 0, None
+            return origin.finite and self._finish(origin, number, self.budget.swaps)
+        trial = short_run(self.problem, move.params, CAREFUL.short)
+        if isinstance(trial, str):
+            self._record(move, np.nan, "degenerate")
+            return False
+        number = self._record(move, trial.end.objective, "short run")
+        return not self.is_spike(trial.end) and self._finish(trial.origin, number, PACE)
 
     def _record(self, start: Start[Any], objective: float, status: str) -> int:
         """Write a start down; returns its number."""

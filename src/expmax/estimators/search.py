@@ -92,7 +92,7 @@ def budget_of(effort: str, n_init: int | str, k: int) -> Budget:
     share = EFFORT[effort] / EFFORT["default"]
     return Budget(
         int(EFFORT[effort] * max(1.0, k / 3) ** 2.5),
-        returns=int(np.ceil(share * (3 + k * k / 3))),
+        returns=int(np.ceil(share * (3 + k * k))),
     )
 
 

@@ -8,6 +8,7 @@ from expmax.general.laplace import Laplace
 from expmax.general.latent import Finite, Finites, Gaussian, Markov
 from expmax.general.mean_field import MeanField
 from expmax.general.model import JointModel
+from expmax.general.monte_carlo import MonteCarlo
 from expmax.general.quadrature import Quadrature
 from expmax.general.variational import GaussianVariational
 
@@ -24,6 +25,7 @@ __all__ = [
     "Laplace",
     "Markov",
     "MeanField",
+    "MonteCarlo",
     "Ordered",
     "Positive",
     "PositiveDefinite",

@@ -23,6 +23,9 @@ HALVINGS = 40
 LONGEST = 3.0  # step of a coordinate measured in logs
 LEAST = 1e-12  # eigenvalue, relative to its largest, that a step divides by
 ARMIJO = 1e-4
+FLAT = (
+    1e-14  # slope and curvature per unit of weight below which a coordinate in logs is at its edge
+)
 
 Curvature = Callable[[Array], tuple[float, Array, Array]]
 
@@ -48,9 +51,10 @@ def climb(
     weight : float
         Σ w: the gain that ends the ascent is measured against it.
     """
-    index = np.flatnonzero(moving)
     for _ in range(STEPS):
         value, gradient, hessian = here
+        size = np.maximum(np.abs(gradient), np.abs(np.diagonal(hessian)))
+        index = np.flatnonzero(moving & ~(~has_unit & (size < FLAT * weight)))
         inner = hessian[np.ix_(index, index)]
         if not np.isfinite(gradient[index]).all():
             return u

@@ -70,13 +70,25 @@ class ChainPosterior:
 
     def infer(self, theta: Theta, x: Any, key: Any) -> Inferred:
         """Forward recursion; its derivatives by the tables are the posterior probabilities."""
-        initial, transition, emission = self._tables(theta, x)
+        log_likelihood, pair, state = self._smooth(self._tables(theta, x), x)
+        q = {"state": state, "transition": pair.sum(axis=0)}
+        return Inferred(q, log_likelihood, _entropy(state, pair))
+
+    def tempered(self, theta: Theta, x: Any, beta: Any) -> Any:
+        """q ∝ p(x, z)^β: the posterior of the chain with all its tables raised to that power."""
+        tables = self._tables(theta, x)
+        hotter = [jnp.where(jnp.isneginf(table), table, beta * table) for table in tables]
+        _, pair, state = self._smooth(hotter, x)
+        return {"state": state, "transition": pair.sum(axis=0)}
+
+    def _smooth(self, tables: Any, x: Any) -> tuple[Any, Any, Any]:
+        """log Σ over paths, and its derivatives: pairs (T − 1, k, k), states (T, k)."""
+        initial, transition, emission = tables
         each = jnp.broadcast_to(transition, (emission.shape[0] - 1, *transition.shape))
         log_likelihood, (pair, state) = jax.value_and_grad(_forward, argnums=(1, 2))(
             initial, each, emission, _present(x)
         )
-        q = {"state": state, "transition": pair.sum(axis=0)}
-        return Inferred(q, log_likelihood, _entropy(state, pair))
+        return log_likelihood, pair, state
 
     def expected(self, q: Any, x: Any, g: Callable[..., Any], over: str) -> Any:
         """Sums over steps, the first step, or transitions."""

@@ -29,7 +29,8 @@ class JointChart:
         self.reference: Array = model.space.pack(params)
         top = model.space.pack(model.maximize(statistics, params))
         information = -model.objective_curvature(top, statistics)[2]
-        if not np.isfinite(information).all():
+        self.usable = bool(np.isfinite(information).all())  # a kink of the density has no curvature
+        if not self.usable:
             information = np.zeros_like(information)
         weight = max(statistics.weight, 1.0)
         diagonal = np.diagonal(information)

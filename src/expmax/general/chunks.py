@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from expmax.general.latent import Latent
 from expmax.general.rules import Posterior
 from expmax.statistics import Array
 
-__all__ = ["Chunk", "Prepared", "prepare"]
+__all__ = ["Chunk", "Prepared", "prepare", "reseeded"]
 
 SIZES = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)  # rows of a chunk
 NUMBERS = 1 << 18  # that the rows of a chunk may take, states and steps included
@@ -52,7 +52,7 @@ def prepare(block: Block, latent: Latent, posterior: Posterior) -> Prepared:
             "labels",
             "Put what is known of z into the data and into log_joint",
         )
-    key = ("general", latent, type(posterior))
+    key = ("general", latent, type(posterior), getattr(posterior, "n_draws", 0))
     memo = block.memo
     if memo is not None and key in memo:
         return memo[key]
@@ -60,6 +60,18 @@ def prepare(block: Block, latent: Latent, posterior: Posterior) -> Prepared:
     if memo is not None:
         memo[key] = made
     return made
+
+
+def reseeded(prepared: Prepared, seed: int, turn: int) -> Prepared:
+    """The same rows with other draws; as they were prepared where both numbers are 0."""
+    if seed == turn == 0:
+        return prepared
+    mixer = np.random.SeedSequence([seed, turn]).generate_state(2).astype(np.uint32)
+    chunks = []
+    for chunk in prepared.chunks:
+        seed = (np.asarray(chunk.seed) ^ mixer[0]) * (mixer[1] | np.uint32(1))
+        chunks.append(replace(chunk, seed=jnp.asarray(seed ^ (seed >> np.uint32(15)))))
+    return replace(prepared, chunks=tuple(chunks))
 
 
 def _prepare(block: Block, latent: Latent, posterior: Posterior) -> Prepared:

@@ -13,6 +13,7 @@ from expmax.general.constraints import (
     CLOSE,
     COLLAPSED,
     EDGE,
+    LEAST,
     SMALL,
     SMALLER,
     Constraint,
@@ -76,7 +77,8 @@ class Simplex(Constraint):
     def from_free(self, free: Any) -> Any:
         """Softmax of the contrasts."""
         logs = free.reshape(*self.batch, self.k - 1) @ self.contrasts.T
-        raw = jnp.exp(logs - logs.max(axis=-1, keepdims=True))
+        shifted = logs - logs.max(axis=-1, keepdims=True)
+        raw = jnp.exp(jnp.maximum(shifted, np.log(LEAST)))
         return raw / raw.sum(axis=-1, keepdims=True)
 
     def edges(self, value: Array) -> list[tuple[str, float, Array]]:

@@ -21,6 +21,7 @@ from expmax.statistics import Array
 __all__ = ["Constraint", "Interval", "Positive", "Real"]
 
 EDGE = 1e-140  # stands for 0 where a logarithm is taken, and twice differentiated
+LEAST = 0.1 * EDGE  # no coordinates lead below: from here on they are flat
 ON_EDGE = 1e-100  # relative distance below which a number is on the edge
 COLLAPSED = 1e-8  # share of its start below which a scale is asked: is the likelihood unbounded?
 SMALL, SMALLER = 1e-4, 1e-6  # scales, relative to the start, between which it would have to rise
@@ -193,7 +194,7 @@ class Positive(Constraint):
 
     def from_free(self, free: Any) -> Any:
         """The exponential."""
-        return jnp.exp(free).reshape(self.shape)
+        return jnp.exp(jnp.maximum(free, np.log(LEAST))).reshape(self.shape)
 
     def edges(self, value: Array) -> list[tuple[str, float, Array]]:
         """Each number at 0, relative to where it started."""
@@ -254,7 +255,9 @@ class Interval(Constraint):
     def from_free(self, free: Any) -> Any:
         """The logistic function, stretched."""
         share = jnp.clip(0.5 * (1.0 + jnp.tanh(0.5 * free)), 0.0, INNERMOST)
-        small = jnp.exp(jnp.minimum(free, 0.0))  # exact far below, where tanh has no digits left
+        small = jnp.exp(
+            jnp.clip(free, np.log(LEAST), 0.0)
+        )  # exact far below, where tanh has no digits left
         share = jnp.where(free < -5.0, small / (1.0 + small), share)
         return (self.a + (self.b - self.a) * share).reshape(self.shape)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from expmax.contract import Block, Degeneracy
 from expmax.general.backend import jnp
-from expmax.general.chunks import prepare
 from expmax.general.programs import arrays
 from expmax.general.statistics import JointStatistics
 from expmax.statistics import Array
@@ -79,7 +78,7 @@ def explain(model: Any, params: Mapping[str, Any], blocks: Sequence[Block]) -> s
     u = jnp.asarray(model.space.pack(params))
     before = 0
     for block in blocks:
-        prepared = prepare(block, model.latent, model.bound_posterior)
+        prepared = model.prepared(block)
         start = 0
         for chunk in prepared.chunks:
             rows = before + prepared.first[start : start + chunk.n_rows]

@@ -88,6 +88,11 @@ class EnumeratedPosterior:
             q = jnp.ravel(self.joint.posterior(theta, x))
         return Inferred(q, log_likelihood, entropy(q))
 
+    def tempered(self, theta: Theta, x: Any, beta: Any) -> Any:
+        """q ∝ p(x, z)^β."""
+        table = self._table(theta, x)
+        return jax.nn.softmax(jnp.where(jnp.isneginf(table), table, beta * table))
+
     def expected(self, q: Any, x: Any, g: Callable[..., Any], over: str) -> Any:
         """Σ_z q(z) g(x, z)."""
         return expect_over(q, self._over_states(lambda z: g(x, z)))

@@ -11,6 +11,7 @@ from expmax.general.enumeration import Enumeration
 from expmax.general.laplace import Laplace
 from expmax.general.latent import Gaussian, Latent, Markov, Mixed
 from expmax.general.mean_field import MeanField
+from expmax.general.monte_carlo import MonteCarlo
 from expmax.general.quadrature import Quadrature
 from expmax.general.rules import PosteriorRule
 from expmax.general.variational import GaussianVariational
@@ -32,6 +33,7 @@ RULES: dict[str, Callable[[Latent], PosteriorRule]] = {
     "quadrature": lambda latent: Quadrature(),
     "mean_field": lambda latent: MeanField(),
     "laplace": lambda latent: Laplace(),
+    "monte_carlo": lambda latent: MonteCarlo(),
     "gaussian": lambda latent: GaussianVariational(),
 }
 

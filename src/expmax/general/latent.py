@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from expmax.errors import DataError, parameter_error
 from expmax.general.backend import jnp
 
-__all__ = ["Finite", "Finites", "Gaussian", "Latent", "Markov", "Mixed", "make_latent"]
+__all__ = ["Finite", "Finites", "Gaussian", "Latent", "Markov", "Mixed", "count", "make_latent"]
 
 
-def _count(name: str, value: Any, least: int = 1) -> int:
+def count(name: str, value: Any, least: int = 1) -> int:
+    """An integer that was given, checked."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise parameter_error(name, f"an integer of at least {least}", value)
     return int(value)
@@ -54,7 +55,7 @@ class Finite(Latent):
     k: int
 
     def __post_init__(self) -> None:
-        _count("k", self.k)
+        count("k", self.k)
 
     @property
     def n_states(self) -> int:  # type: ignore[override]
@@ -81,7 +82,7 @@ class Finites(Latent):
     def __init__(self, *sizes: int) -> None:
         if not sizes:
             raise parameter_error("sizes", "at least one number of values", sizes)
-        object.__setattr__(self, "sizes", tuple(_count("sizes", size) for size in sizes))
+        object.__setattr__(self, "sizes", tuple(count("sizes", size) for size in sizes))
 
     @property
     def n_states(self) -> int:  # type: ignore[override]
@@ -112,7 +113,7 @@ class Gaussian(Latent):
     d: int
 
     def __post_init__(self) -> None:
-        _count("d", self.d)
+        count("d", self.d)
 
     @property
     def dim(self) -> int:  # type: ignore[override]
@@ -163,7 +164,7 @@ class Markov(Latent):
     k: int
 
     def __post_init__(self) -> None:
-        _count("k", self.k)
+        count("k", self.k)
 
     @property
     def n_states(self) -> int:  # type: ignore[override]

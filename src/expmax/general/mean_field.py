@@ -23,6 +23,7 @@ STARTS = 4  # uniform, and random ones: coordinate ascent has local maxima
 STILL = 1e-8  # change of a probability at which a sweep has arrived; the bound is then off by its square
 PROBES = 16  # states at which a pairwise form is tried
 LOW = -1e300  # stands for log 0 in sums that a probability of 0 must cancel
+HOPELESS = -1e200  # a bound below: some probability was left on what is impossible
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class MeanFieldPosterior:
         return Inferred(qs[best], self._checked(theta, x, terms, bounds[best]), entropies[best])
 
     def _checked(self, theta: Theta, x: Any, terms: Any, bound: Any) -> Any:
-        return jnp.where(bound < 0.5 * LOW, -jnp.inf, bound)
+        return jnp.where(bound < HOPELESS, -jnp.inf, bound)
 
     def _ascend(self, terms: Any, q: Any) -> Any:
         def sweep(carry: Any) -> Any:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from expmax.contract import Block, Expectation, Start
-from expmax.errors import InformationError, NotFiniteError, parameter_error
-from expmax.general import edges
-from expmax.general.ascent import climb, climb_by_gradient, normalised_eigen
+from expmax.errors import NotFiniteError, parameter_error
+from expmax.general.annealing import annealed, check_schedule
+from expmax.general.ascent import climb, climb_by_gradient
 from expmax.general.backend import double_precision, jax, jnp, require_jax
 from expmax.general.chart import JointChart
-from expmax.general.chunks import Prepared, prepare
+from expmax.general.chunks import Prepared
 from expmax.general.densities import make_joint, traced
+from expmax.general.drawing import Drawing
 from expmax.general.explicit import closed_forms
 from expmax.general.inference import choose_rule
-from expmax.general.latent import make_latent
+from expmax.general.latent import count, make_latent
 from expmax.general.programs import Programs, arrays
 from expmax.general.rules import PosteriorRule
 from expmax.general.space import Space
@@ -33,7 +33,7 @@ MANY = 100  # parameters above which the M-step takes gradients alone
 SPREAD = 0.5  # of random starts about the given one, in free coordinates
 
 
-class JointModel:
+class JointModel(Drawing):
     """A latent-variable model from its joint density log p(x, z | θ): generalised EM.
 
     Parameters
@@ -62,9 +62,13 @@ class JointModel:
     n_starts : int, optional
         Default: one where every parameter was given a start, else 5 random ones.
     inference : str or rule
-        "auto", "exact", "quadrature", or a rule with options such as `Quadrature(nodes=31)`.
+        "auto", "exact", "quadrature", "laplace", "gaussian", "mean_field", "monte_carlo", or a rule with
+        options such as `Quadrature(nodes=31)`.
     seed : int
         Of rules that draw at random.
+    anneal : sequence of float, optional
+        Powers β that rise within (0, 1), such as `(0.2, 0.4, 0.7)`: each of the model's own starts first takes
+        ten EM steps with q ∝ p(x, z | θ)^β at each of them (deterministic annealing; finite latents, chains).
 
     Raises
     ------
@@ -119,6 +123,7 @@ class JointModel:
         n_starts: int | None = None,
         inference: str | PosteriorRule = "auto",
         seed: int = 0,
+        anneal: Sequence[float] | None = None,
     ) -> None:
         require_jax()
         self.latent = make_latent(latent)
@@ -132,8 +137,10 @@ class JointModel:
         self.joint = make_joint(self.latent, log_joint, parts, posterior)
         self.rule = choose_rule(inference, self.latent)
         self.bound_posterior = self.rule.bind(self.joint)
-        self.seed = seed
-        self.programs = Programs(self.space, self.bound_posterior, seed)
+        self.seed = count("seed", seed, least=0)
+        self.programs = Programs(self.space, self.bound_posterior)
+        self.drawn = {getattr(self.bound_posterior, "n_draws", 0): self.programs}
+        self.betas = check_schedule(anneal, self.bound_posterior)
         self.prior = prior
         self.explicit = closed_forms(maximize, self.space, self.programs)
         self.start, self.n_starts = start, n_starts
@@ -155,7 +162,7 @@ class JointModel:
     def expect(self, params: Mapping[str, Any], block: Block) -> Expectation[JointStatistics]:
         """E-step on one block: q at the parameters, log-likelihood, entropy."""
         u = self.space.pack(params)
-        prepared = prepare(block, self.latent, self.bound_posterior)
+        prepared = self.prepared(block)
         out = [self._infer(u, params, prepared, i) for i in range(len(prepared.chunks))]
         keep = block.memo is not None and sum(_size(q) for _, _, q in out) <= KEPT
         keep = keep or self._follows
@@ -260,9 +267,10 @@ class JointModel:
         """∂(Q + log prior)/∂u at packed parameters."""
         return self._objective_gradient(self.space.pack(params), statistics)[1]
 
-    def chart(self, params: Mapping[str, Any], statistics: JointStatistics) -> JointChart:
-        """Whitened coordinates; none of them where every parameter is on its edge."""
-        return JointChart(self, params, statistics)
+    def chart(self, params: Mapping[str, Any], statistics: JointStatistics) -> JointChart | None:
+        """Whitened coordinates, none of them where every parameter is on its edge; None at a kink of Q."""
+        chart = JointChart(self, params, statistics)
+        return chart if chart.usable else None
 
     def magnitude(self, params: Mapping[str, Any], statistics: JointStatistics) -> float:
         """Σ w |E_q log p(x, z | θ)|, the size of the terms of Q."""
@@ -280,7 +288,13 @@ class JointModel:
 
     # -- starts ------------------------------------------------------------------------------------
     def starts(self, blocks: Sequence[Block], rng: np.random.Generator) -> Iterator[Start[Any]]:
-        """The given start, then random ones about it; or the user's function, called for each."""
+        """The given start, then random ones about it; or the user's function, called for each; annealed."""
+        for one in self._cold_starts(blocks, rng):
+            yield Start(annealed(self, one.params, blocks, self.betas), one.kind)
+
+    def _cold_starts(
+        self, blocks: Sequence[Block], rng: np.random.Generator
+    ) -> Iterator[Start[Any]]:
         if self.start is not None:
             data = np.concatenate([block.x for block in blocks])
             for _ in range(self.n_starts or 1):
@@ -301,131 +315,7 @@ class JointModel:
             kind = "given" if i == 0 and given else "random"
             yield Start(self.space.unpack(self.space.pack(middle) + away), kind)
 
-    # -- what is asked of a fit --------------------------------------------------------------------
-    @double_precision
-    def posterior(self, params: Mapping[str, Any], block: Block | Array) -> dict[str, Array]:
-        """What q says of each row, as arrays by name with the rows first.
-
-        Finite latents: `probabilities`; chains: `probabilities` (n, T, k) and expected `transitions` (n, k, k);
-        continuous ones: `mean`, `covariance`. Rows of weight 0 are NaN.
-        """
-        whole = block if isinstance(block, Block) else Block(np.asarray(block, float))
-        u = jnp.asarray(self.space.pack(self.space.check(params)))
-        prepared = prepare(whole, self.latent, self.bound_posterior)
-        pieces: dict[str, list[Array]] = {}
-        for i, chunk in enumerate(prepared.chunks):
-            q = self._infer(u, params, prepared, i)[2]
-            for name, values in self.bound_posterior.summarize(q).items():
-                pieces.setdefault(name, []).append(np.asarray(values)[: chunk.n_rows])
-        return {
-            name: _spread(np.concatenate(values), prepared.unit) for name, values in pieces.items()
-        }
-
-    @double_precision
-    def information(self, params: Mapping[str, Any], blocks: Sequence[Block]) -> Array | None:
-        """Observed information −∇²(ℓ + log prior) at packed parameters; None for a bound.
-
-        Raises
-        ------
-        InformationError
-            The data say nothing of some direction; the message names its parameter.
-        """
-        if self.bound_posterior.log_evidence is None:
-            return None
-        u = jnp.asarray(self.space.pack(params))
-        total = np.zeros((self.space.size, self.space.size))
-        for block in blocks:
-            for chunk in prepare(block, self.latent, self.bound_posterior).chunks:
-                q = self.programs.infer(u, arrays(chunk))[2]
-                total -= np.asarray(self.programs.evidence_curvature(u, q, arrays(chunk))[2])
-        if self.prior is not None:
-            total -= np.asarray(self._prior[1](u)[2])
-        if np.isfinite(total).all():
-            _, values, vectors = normalised_eigen(total)
-            if values[0] < 1e-10 and not edges.boundary(self, params):
-                worst = self.space.names()[int(np.argmax(np.abs(vectors[:, 0])))]
-                raise InformationError(
-                    f"the observed information is singular along {worst!r} (normalised eigenvalue "
-                    f"{values[0]:.2g}): the data do not determine it. Fix it, drop it, or give a prior."
-                )
-        return total
-
-    @double_precision
-    def approximation_error(
-        self, params: Mapping[str, Any], statistics: JointStatistics | Sequence[Block] | Block
-    ) -> float:
-        """|ℓ by a finer rule − ℓ|, nats: what the log-likelihood may be wrong by; 0 for exact rules.
-
-        Parameters
-        ----------
-        params : dict
-        statistics : JointStatistics, Block or sequence of Block
-        """
-        finer = self._finer
-        if finer is None:
-            return 0.0
-        u = jnp.asarray(self.space.pack(params))
-        if isinstance(statistics, JointStatistics):
-            parts = [(part.factor, part.prepared) for part in statistics.parts]
-        else:
-            blocks = [statistics] if isinstance(statistics, Block) else statistics
-            parts = [(1.0, prepare(block, self.latent, self.bound_posterior)) for block in blocks]
-        error = 0.0
-        for factor, prepared in parts:
-            for chunk in prepared.chunks:
-                both = [one.infer(u, arrays(chunk))[0] for one in (finer, self.programs)]
-                error += factor * float(both[0] - both[1])
-        return abs(error)
-
-    def boundary(self, params: Mapping[str, Any]) -> list[str]:
-        """Names of the parameters on the edge of their space."""
-        return edges.boundary(self, params)
-
-    def snap(self, params: Mapping[str, Any], statistics: JointStatistics) -> Any:
-        """The parameters with those that creep towards an edge put on it; None if none is."""
-        return edges.snap(self, params, statistics)
-
-    def degeneracies(self, params: Mapping[str, Any], statistics: JointStatistics) -> list[Any]:
-        """Scales at which the likelihood is unbounded."""
-        return edges.degeneracies(self, params, statistics)
-
-    @double_precision
-    def explain_not_finite(self, params: Mapping[str, Any], blocks: Sequence[Block]) -> str | None:
-        """The row and state at which log p(x, z | θ) is NaN, or the row that nothing can produce."""
-        return edges.explain(self, params, blocks)
-
     # -- sums ----------------------------------------------------------------------------------
-    @cached_property
-    def _finer(self) -> Programs | None:
-        finer = getattr(self.rule, "finer", None)
-        if finer is None:
-            return None
-        return Programs(self.space, finer(self.latent.dim).bind(self.joint), self.seed)
-
-    @cached_property
-    def _prior(self) -> tuple[Any, Any]:
-        """Compiled log prior, and its value with gradient and Hessian."""
-        assert self.prior is not None
-        function = self.prior
-
-        def value(u: Any) -> Any:
-            return jnp.asarray(function(self.space.from_free(u)), float)
-
-        def all_three(u: Any) -> Any:
-            return value(u), jax.grad(value)(u), jax.hessian(value)(u)
-
-        return jax.jit(value), jax.jit(all_three)
-
-    @double_precision
-    def log_likelihood(self, params: Mapping[str, Any], statistics: JointStatistics) -> float:
-        """ℓ at any parameters, of the rows that statistics were taken from."""
-        u = jnp.asarray(self.space.pack(params))
-        return sum(
-            part.factor * float(self.programs.infer(u, arrays(chunk))[0])
-            for part in statistics.parts
-            for chunk in part.prepared.chunks
-        )
-
     @double_precision
     def q_gradient(self, u: Array, statistics: JointStatistics) -> tuple[float, Array]:
         """Q and ∇Q at packed parameters."""
@@ -462,39 +352,6 @@ class JointModel:
             value, gradient = value + float(prior[0]), gradient + np.asarray(prior[1])
         return value, gradient
 
-    # -- tables, for finite latents ----------------------------------------------------------------
-    @double_precision
-    def _assign(self, params: Mapping[str, Any], block: Block) -> tuple[Array, Array, Array]:
-        """Probabilities of the states, log p(x) and entropy of each row."""
-        u = jnp.asarray(self.space.pack(params))
-        prepared = prepare(block, self.latent, self.bound_posterior)
-        rows = [(self.programs.rows(u, arrays(chunk)), chunk.n_rows) for chunk in prepared.chunks]
-        q, evidence, entropy = (
-            np.concatenate([np.asarray(out[i])[:n] for out, n in rows]) for i in range(3)
-        )
-        return tuple(_spread(values, prepared.unit) for values in (q, evidence, entropy))  # type: ignore[return-value]
-
-    @double_precision
-    def _log_joint(self, params: Mapping[str, Any], block: Block) -> Array:
-        """log p(x, z | θ) of every row and state."""
-        u = jnp.asarray(self.space.pack(params))
-        prepared = prepare(block, self.latent, self.bound_posterior)
-        tables = [
-            np.asarray(
-                self.programs.values(u, self.programs.infer(u, arrays(chunk))[2], arrays(chunk))
-            )[: chunk.n_rows]
-            for chunk in prepared.chunks
-        ]
-        return _spread(np.concatenate(tables), prepared.unit)
-
 
 def _size(q: Any) -> int:
     return sum(int(leaf.size) for leaf in jax.tree.leaves(q))
-
-
-def _spread(values: Array, unit: Any) -> Array:
-    """Values of units to the rows they stand for."""
-    out = np.full((len(unit), *values.shape[1:]), np.nan)
-    used = unit >= 0
-    out[used] = values[unit[used]]
-    return out

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from expmax.general import noise
 from expmax.general.backend import jax, jnp
 from expmax.general.chunks import Chunk
 from expmax.general.rules import Posterior
@@ -20,27 +21,30 @@ class Programs:
     All take (u, …, x, weight, seed) of a chunk and return sums over its rows.
     """
 
-    def __init__(self, space: Space, posterior: Posterior, seed: int) -> None:
-        self.space, self.posterior, self.seed = space, posterior, seed
+    def __init__(self, space: Space, posterior: Posterior) -> None:
+        self.space, self.posterior = space, posterior
 
     # -- formulas, traceable -----------------------------------------------------------------------
     def _infer(self, u: Any, chunk: tuple[Any, Any, Any]) -> Any:
         theta = self.space.from_free(u)
         x, weight, seeds = chunk
-        key = jax.random.PRNGKey(self.seed) if self.posterior.random else None
-
-        def one(row: Any, seed: Any) -> Any:
-            own = None if key is None else jax.random.fold_in(key, seed)
-            return self.posterior.infer(theta, row, own)
-
-        out = jax.vmap(one)(x, seeds)
+        out = jax.vmap(lambda row, seed: self.posterior.infer(theta, row, self._key(seed)))(
+            x, seeds
+        )
         return _sum(weight, out.log_likelihood), _sum(weight, out.entropy), out.q
+
+    def _key(self, seed: Any) -> Any:
+        return noise.fold(0, seed) if self.posterior.random else None
 
     def _infer_from(self, u: Any, q: Any, chunk: tuple[Any, Any, Any]) -> Any:
         theta = self.space.from_free(u)
         x, weight, _ = chunk
         out = jax.vmap(lambda q, row: self.posterior.infer_from(theta, row, q))(q, x)  # type: ignore[attr-defined]
         return _sum(weight, out.log_likelihood), _sum(weight, out.entropy), out.q
+
+    def _infer_tempered(self, u: Any, chunk: tuple[Any, Any, Any], beta: Any) -> Any:
+        theta = self.space.from_free(u)
+        return jax.vmap(lambda row: self.posterior.tempered(theta, row, beta))(chunk[0])  # type: ignore[attr-defined]
 
     def _q(self, u: Any, q: Any, chunk: tuple[Any, Any, Any]) -> Any:
         theta = self.space.from_free(u)
@@ -77,6 +81,22 @@ class Programs:
     def infer_from(self) -> Callable[..., Any]:
         """(u, q, chunk) → as `infer`, of rules that begin at an earlier q."""
         return jax.jit(self._infer_from)
+
+    @cached_property
+    def infer_tempered(self) -> Callable[..., Any]:
+        """(u, chunk, β) → q ∝ p(x, z)^β."""
+        return jax.jit(self._infer_tempered)
+
+    @cached_property
+    def gains(self) -> Callable[..., Any]:
+        """(u_new, u_old, q, chunk) → ΔQ of every row and the variance of this estimate, of random rules."""
+
+        def rows(new: Any, old: Any, q: Any, chunk: tuple[Any, Any, Any]) -> Any:
+            after, before = self.space.from_free(new), self.space.from_free(old)
+            gain = self.posterior.gain  # type: ignore[attr-defined]
+            return jax.vmap(lambda q, row: gain(after, before, row, q))(q, chunk[0])
+
+        return jax.jit(rows)
 
     @cached_property
     def q_gradient(self) -> Callable[..., Any]:
@@ -116,10 +136,9 @@ class Programs:
 
         def each(u: Any, chunk: tuple[Any, Any, Any]) -> Any:
             theta = self.space.from_free(u)
-            key = jax.random.PRNGKey(self.seed)
-            return jax.vmap(
-                lambda row, seed: self.posterior.infer(theta, row, jax.random.fold_in(key, seed))
-            )(chunk[0], chunk[2])
+            return jax.vmap(lambda row, seed: self.posterior.infer(theta, row, self._key(seed)))(
+                chunk[0], chunk[2]
+            )
 
         return jax.jit(each)
 

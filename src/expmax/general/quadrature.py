@@ -86,16 +86,19 @@ class QuadraturePosterior:
     random = False
 
     def __init__(self, joint: Joint, n_nodes: int) -> None:
-        assert joint.log_joint is not None
-        self.log_joint = joint.log_joint
-        self.latent = joint.latent
+        self._bind(joint)
         self.own = joint.posterior
-        self.dim = joint.latent.dim
         self.grid, self.log_weights = hermite_rule(n_nodes, self.dim)
         if self.own is not None and isinstance(joint.latent, Mixed):
             raise ParameterError(
                 "posterior cannot be given for a mixed latent: leave it out, the mode is found for you."
             )
+
+    def _bind(self, joint: Joint) -> None:
+        assert joint.log_joint is not None
+        self.log_joint = joint.log_joint
+        self.latent = joint.latent
+        self.dim = joint.latent.dim
 
     def size(self, x: Any) -> int:
         """Numbers of one row."""
@@ -104,7 +107,7 @@ class QuadraturePosterior:
     def infer(self, theta: Theta, x: Any, key: Any) -> Inferred:
         """Nodes at each state's mode, all of them normalised together."""
         states = jnp.arange(self.latent.n_states)
-        nodes, base = jax.vmap(lambda state: self._place(theta, x, state))(states)
+        nodes, base = jax.vmap(lambda state: self._place(theta, x, state, key))(states)
         q = {"nodes": nodes, "base": base}
         terms = self._table(theta, x, q) + base
         log_likelihood = logsumexp(jnp.ravel(terms))
@@ -114,7 +117,7 @@ class QuadraturePosterior:
         q["probability"] = probability
         return Inferred(q, log_likelihood, -(probability * log_density).sum())
 
-    def _place(self, theta: Theta, x: Any, state: Any) -> tuple[Any, Any]:
+    def _place(self, theta: Theta, x: Any, state: Any, key: Any) -> tuple[Any, Any]:
         """Nodes (m, d) for one state, and the logs of their volumes."""
         if self.own is not None:
             centre, covariance = self.own(theta, x)

@@ -11,7 +11,7 @@ once for all rules by `JointModel`: vectorising over rows (`vmap`), compiling, c
     infer(theta, x, key) -> Inferred(q, log_likelihood, entropy)
         q is any pytree of arrays of fixed shapes: it stands for q(z | x) and is held fixed while Q(θ; S) is
         maximised. `entropy` is computed from q itself. `key` is None unless the rule is `random`; then it is a
-        PRNG key made from the seed and the values of the row, so that neither order, blocks nor copies matter.
+        key of `noise.py` made from the seed and the values of the row: neither order, blocks nor copies matter.
     expected(q, x, g, over) -> pytree
         E_q[g(x, z)]; `over` is "unit" (g takes the row and z), or one of the parts the latent type has (for
         chains "step": g(x_t, z_t) summed over t; "initial": g(z_0); "transition": Σ_t g(z_t, z_{t+1})).

@@ -8,7 +8,7 @@ same bits, where not: memory stays that of a block.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from expmax.general.backend import double_precision, jnp
@@ -30,12 +30,15 @@ class Part:
     prepared: Prepared
     kept: tuple[Any, ...] | None  # q of each chunk
     programs: Programs = field(compare=False, repr=False)
+    beta: float = 1.0  # q ∝ p(z | x)^β: below 1 in annealed starts
 
     def units(self) -> Iterator[tuple[Any, Chunk]]:
         """q and rows, chunk by chunk."""
         for i, chunk in enumerate(self.prepared.chunks):
             if self.kept is not None:
                 yield self.kept[i], chunk
+            elif self.beta != 1.0:
+                yield self.programs.infer_tempered(self.u, arrays(chunk), self.beta), chunk
             else:
                 yield self.programs.infer(jnp.asarray(self.u), arrays(chunk))[2], chunk
 
@@ -86,14 +89,14 @@ class JointStatistics(Additive):
 
 
 def _scaled(part: Part, factor: float) -> Part:
-    return Part(part.u, part.factor * factor, part.prepared, part.kept, part.programs)
+    return replace(part, factor=part.factor * factor)
 
 
 def _gathered(parts: Iterable[Part]) -> tuple[Part, ...]:
     """The same block at the same θ once, with the factors added; none where they cancel."""
     found: dict[Any, Part] = {}
     for part in parts:
-        key = (id(part.prepared), part.u.tobytes())
+        key = (id(part.prepared), part.u.tobytes(), part.beta)
         if key in found:
             part = _scaled(part, (part.factor + found[key].factor) / part.factor)
         found[key] = part
