@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from expmax import Bernoulli, Categorical, Gaussian, Poisson, Product
-from expmax.data.files import read_file
 from expmax.data import read_table
+from expmax.data.files import read_file
 from expmax.errors import DataError
 from expmax.selection.columns import Choice, choose_family
 
