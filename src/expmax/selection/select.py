@@ -62,9 +62,10 @@ def select(
     sample_weight : array, shape (n,), optional
         Weight k is k copies of a row.
     n_jobs : int, optional
-        Threads; the result does not depend on their number.
+        Threads; the result does not depend on their number. Below some thousands of rows one is used:
+        the steps are then so short that threads would wait for one another.
     effort : {"quick", "default", "thorough"}
-        About 240, 480 or 1920 E-steps a fit (at K = 5, in proportion to K).
+        At most about 320, 640 or 2560 E-steps a fit (at K = 5, in proportion to K).
     random_state : int, RandomState or None
         Default: the estimator's own.
     cv : int
@@ -110,6 +111,7 @@ def select(
     combinations = expand(estimator, grid)
     seed = _seed(estimator, random_state)
     X = X if isinstance(X, np.ndarray) else read_table(X) if _is_frame(X) else X
+    threads = threads if _n_rows(X) >= MANY_ROWS else 1
     weight = None
     if sample_weight is not None:
         weight = prepare.check_weights(sample_weight, _n_rows(X))
@@ -164,6 +166,7 @@ def select(
     return Selection(criterion, candidates, best, tests)
 
 
+MANY_ROWS = 5000  # from which on threads help
 _STAGES = {
     "up": "fitting K = {k}",
     "down": "learning from more components, K = {k}",
