@@ -133,7 +133,10 @@ class Chart(Protocol[P, Seen]):
 
 
 class ParameterSpace(Protocol[P]):
-    """Parameters as unconstrained numbers: all that a model needs to offer to be accelerated."""
+    """Parameters as unconstrained numbers: all that a model needs to offer to be accelerated.
+
+    It may offer `check(params)`, which returns a user's start as parameters or says what is wrong with it.
+    """
 
     def pack(self, params: P) -> Array:
         """The numbers of parameters."""

@@ -135,6 +135,23 @@ def test_starts_given_random_and_by_function(mixture):
     assert one.params["scale"].shape == (2,)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w": [0.5, 0.6]}, "w must be probabilities that sum to 1"),
+        ({"other": 1.0}, "'other' is unknown"),
+        ({"scale": -1.0}, "scale must be"),
+    ],
+)
+def test_a_start_outside_the_parameters_is_refused(mixture, change, message):
+    """Neither normalised nor clipped into them."""
+    with pytest.raises(em.errors.ParameterError, match=message):
+        em.maximize_likelihood(mixture, two_groups(), start=start_of(mixture) | change)
+    missing = {name: value for name, value in start_of(mixture).items() if name != "mean"}
+    with pytest.raises(em.errors.ParameterError, match="'mean' is missing"):
+        em.maximize_likelihood(mixture, two_groups(), start=[start_of(mixture), missing])
+
+
 # -- edges -----------------------------------------------------------------------------------------
 def test_a_weight_that_vanishes_ends_on_the_boundary():
     import jax.numpy as jnp

@@ -334,6 +334,5 @@ def _starts(
             (one.params, one.kind) if isinstance(one, Start) else (one, "model")
             for one in own(blocks, rng)
         ]
-    if isinstance(start, list):
-        return [(one, "given") for one in start]
-    return [(start, "given")]
+    check = getattr(getattr(model, "space", None), "check", lambda params: params)
+    return [(check(one), "given") for one in (start if isinstance(start, list) else [start])]

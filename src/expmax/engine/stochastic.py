@@ -165,7 +165,7 @@ class _Climb:
 
     def step(self) -> None:
         """One update of the parameters, or the end."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each algorithm has its own step
 
     def expect(self, here: Problem) -> Point:
         self.problem.n_expect += 1

@@ -61,11 +61,11 @@ class AnswerEstimator(BaseEstimator):
 
     def _described(self, params: AnswerParameters) -> dict[str, Array]:
         """Parameters by name."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each estimator names its own
 
     def _publish(self) -> None:
         """Fitted attributes in the field's words."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each field has its own words
 
     # -- fitting -----------------------------------------------------------------------------------
     def _check_parameters(self) -> None:
@@ -149,7 +149,7 @@ class AnswerEstimator(BaseEstimator):
 
     def score_samples(self, X: Any) -> Array:
         """log p(x_i), nats: shape (n,)."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each estimator reads its own kind of table
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood a unit, nats."""

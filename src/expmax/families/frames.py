@@ -107,7 +107,7 @@ class _Frames:
 
     def turn(self, point: FramePoint, product: Array) -> Array:
         """∂Q/∂(coordinates) from W F diag(e^{−t})."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: rotations and triangles turn differently
 
     def moments(self, scatter: Array) -> Array:
         """F₀ᵀW F₀, what the information at the reference depends on."""

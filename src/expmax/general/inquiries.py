@@ -42,7 +42,7 @@ class Inquiries:
         return reseeded(prepare(block, self.latent, self.bound_posterior), self.seed, self.turn)
 
     def _infer(self, u: Any, params: Mapping[str, Any], prepared: Prepared, i: int) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: `JointModel` knows where its last E-step ended
 
     # -- what is asked of a fit --------------------------------------------------------------------
     @double_precision

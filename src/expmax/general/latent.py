@@ -35,7 +35,7 @@ class Latent:
 
     def state(self, index: Any) -> Any:
         """z of the number of a state (traced)."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a continuous z has no states to number
 
     def name_state(self, index: int) -> str:
         """A state in words."""

@@ -80,12 +80,12 @@ class AnswerModel:
     @cached_property
     def sizes(self) -> NDArray[np.intp]:
         """Probabilities in each segment: shape (number of segments,)."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: the segments are the subclass's
 
     @cached_property
     def index(self) -> NDArray[np.intp]:
         """m(c, k), which free probability cell c has under class k: shape (C, K)."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: what a cell means is the subclass's
 
     @cached_property
     def offset(self) -> Array | None:
@@ -94,7 +94,7 @@ class AnswerModel:
 
     def cells(self, x: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The cells that the units answered, unit after unit, and how many each answered."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: tables are read in more than one shape
 
     def edge_name(self, m: int) -> str:
         """What a person calls free probability m."""
