@@ -43,14 +43,8 @@ class Latent:
 
 
 @dataclass(frozen=True)
-class Finite(Latent):
-    """z in 0, …, k − 1: `log_joint` receives an integer scalar.
-
-    Parameters
-    ----------
-    k : int
-        Number of values.
-    """
+class _Numbered(Latent):
+    """A state is an integer from 0 to k − 1."""
 
     k: int
 
@@ -65,6 +59,17 @@ class Finite(Latent):
     def state(self, index: Any) -> Any:
         """The integer itself."""
         return index
+
+
+@dataclass(frozen=True)
+class Finite(_Numbered):
+    """z in 0, …, k − 1: `log_joint` receives an integer scalar.
+
+    Parameters
+    ----------
+    k : int
+        Number of values.
+    """
 
 
 @dataclass(frozen=True, init=False)
@@ -148,7 +153,7 @@ class Mixed(Latent):
 
 
 @dataclass(frozen=True)
-class Markov(Latent):
+class Markov(_Numbered):
     """A chain z_0, z_1, …, each in 0, …, k − 1: a unit is a sequence.
 
     Data have shape (n, T) or (n, T, d): row i is a sequence, and steps at its end that are NaN throughout are
@@ -160,20 +165,6 @@ class Markov(Latent):
     k : int
         Number of states.
     """
-
-    k: int
-
-    def __post_init__(self) -> None:
-        count("k", self.k)
-
-    @property
-    def n_states(self) -> int:  # type: ignore[override]
-        """k."""
-        return self.k
-
-    def state(self, index: Any) -> Any:
-        """The integer itself."""
-        return index
 
     def prepare(self, x: NDArray[Any]) -> Any:
         """Sequences with their lengths; padding is filled with the first step, which nothing reads."""
