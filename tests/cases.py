@@ -16,16 +16,18 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
+import pytest
 from scipy import stats
 from scipy.special import expit, gammaln
 
-from expmax.families.base import ExponentialFamily, Family
+from expmax.families.base import Family
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.beta import Beta
 from expmax.families.binomial import Binomial
 from expmax.families.categorical import Categorical
 from expmax.families.dirichlet import Dirichlet
 from expmax.families.exponential import Exponential
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.gamma import Gamma
 from expmax.families.geometric import Geometric
 from expmax.families.inverse_gaussian import InverseGaussian
@@ -671,3 +673,15 @@ CASES: list[Case] = [
         sampling=False,  # shape .05: the mean is 1e18 medians
     ),
 ]
+
+
+def over(cases: Sequence[Any]) -> Any:
+    """Run a test on each of these cases, named by the case."""
+    return pytest.mark.parametrize("case", cases, ids=[c.name for c in cases])
+
+
+def cancelling_terms(one: Any) -> Array:
+    """Size of what cancels in A + A* − η·μ of a `Distribution`: shape (K,)."""
+    mean = np.abs(one.mean)
+    natural = np.where(mean == 0, 0.0, np.abs(one.natural))  # 0·∞ = 0 on the boundary
+    return 1 + np.abs(one.log_partition) + (natural * mean).sum(axis=1)

@@ -26,7 +26,8 @@ from expmax import (
 )
 from expmax.contract import Block
 from expmax.errors import ParameterError
-from expmax.models.variational import VariationalParameters, WeightDistribution
+from expmax.models.variational import VariationalParameters
+from expmax.models.variational_weights import WeightDistribution
 from expmax.priors import NormalInverseGamma, NormalInverseWishart
 from expmax.statistics import Array
 

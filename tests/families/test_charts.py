@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from expmax.families.base import ExponentialFamily
 from expmax.families.covariance import DIAGONAL_STRUCTURES, STRUCTURES
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.gaussian import Gaussian
 from expmax.families.product import Product
 from tests.cases import CASES

@@ -11,10 +11,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from expmax.errors import DataError, ParameterError
-from expmax.families.base import ExponentialFamily, Family
+from expmax.families.base import Family
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.binomial import Binomial
 from expmax.families.categorical import Categorical
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.geometric import Geometric
 from expmax.families.local_statistics import LocalStatistics
 from expmax.families.multinomial import Multinomial
@@ -24,18 +25,13 @@ from expmax.families.solvers import dirichlet_concentration
 from expmax.families.special import dirichlet_mean_log
 from expmax.families.weibull import Weibull
 from expmax.statistics import Additive, Array
-from tests.cases import CASES, Case
+from tests.cases import CASES, Case, over
 
 EPS = np.finfo(float).eps
 
 EXPONENTIAL = [c for c in CASES if isinstance(c.family, ExponentialFamily)]
 NUMERIC = [c for c in CASES if c.quadrature is not None]
 LOCAL = [c for c in CASES if not isinstance(c.family, ExponentialFamily)]
-
-
-def over(cases: list[Case]) -> Any:
-    """Run a test on each of these cases, named by the case."""
-    return pytest.mark.parametrize("case", cases, ids=[c.name for c in cases])
 
 
 def size_of_terms(case: Case, x: Array) -> Array:

@@ -30,7 +30,9 @@ from expmax.engine.loop import ascend
 from expmax.engine.problem import Problem
 from expmax.families.base import Family
 from expmax.models.mixture import Group
-from expmax.models.variational import VariationalMixture, VariationalStarts, WeightDistribution
+from expmax.models.variational import VariationalMixture
+from expmax.models.variational_starts import VariationalStarts
+from expmax.models.variational_weights import WeightDistribution
 from expmax.priors import conjugate, weak_prior
 from expmax.statistics import Array
 
@@ -273,24 +275,6 @@ def test_missing_cells_drop_out() -> None:
     posterior: Any = run.point.params.posteriors[0]
     n = posterior.mean_precision.sum(axis=0) - model.priors[0].mean_precision.sum(axis=0)  # type: ignore[attr-defined]
     assert_allclose(n, [70, 60])
-
-
-# -- weights ---------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_averages_over_draws(kind: Any) -> None:
-    rng = np.random.default_rng(0)
-    q = WeightDistribution.prior(kind, 4, 0.8).update(np.array([5.0, 0.3, 9.0, 2.0]))
-    if kind == KINDS[0]:
-        w = rng.dirichlet(q.distribution.concentration[0], 40_000)
-    else:
-        v = rng.beta(q.distribution.a[0], q.distribution.b[0], (40_000, 3))
-        rest = np.cumprod(1 - v, axis=1)
-        w = np.hstack([v, np.ones((40_000, 1))]) * np.hstack([np.ones((40_000, 1)), rest])
-    assert_allclose(w.sum(axis=1), 1.0)
-    assert_allclose(q.mean(), w.mean(axis=0), atol=5e-3)
-    assert_allclose(q.mean().sum(), 1.0)
-    error = np.log(w).std(axis=0) / 200
-    assert np.all(np.abs(q.expected_log() - np.log(w).mean(axis=0)) < 5 * error)
 
 
 def test_empty_components_keep_the_prior() -> None:

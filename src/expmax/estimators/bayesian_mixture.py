@@ -19,9 +19,9 @@ from expmax.estimators.training import Training
 from expmax.estimators.variational import fit_variational, from_responsibilities
 from expmax.families.base import Family
 from expmax.families.gaussian import Gaussian
-from expmax.families.precision import with_precision
+from expmax.families.precision import precision_factor
 from expmax.models.mixture import Group
-from expmax.models.variational import WeightType
+from expmax.models.variational_weights import WeightType
 from expmax.priors import Conjugate, conjugate
 from expmax.statistics import Array
 
@@ -270,7 +270,7 @@ class BayesianGaussianMixture(Mixture):
         nu, scale = q.degrees_of_freedom, q.scale
         if nu.ndim == 1:  # matrices
             covariance = scale / nu[:, None, None]
-            factor = with_precision(q.location[: len(nu)], covariance)["precision_cholesky"]
+            factor = precision_factor(covariance)
             arrays = covariance, factor @ factor.swapaxes(1, 2), factor
             if self.covariance_type == "tied":
                 arrays = arrays[0][0], arrays[1][0], arrays[2][0]

@@ -19,13 +19,9 @@ from expmax.estimators.search import EFFORT, carry_over, seed_of, single
 from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.families.base import Family
 from expmax.models.mixture import Group
-from expmax.models.variational import (
-    VariationalMixture,
-    VariationalParameters,
-    VariationalStarts,
-    WeightDistribution,
-    WeightType,
-)
+from expmax.models.variational import VariationalMixture, VariationalParameters
+from expmax.models.variational_starts import VariationalStarts
+from expmax.models.variational_weights import WeightDistribution, WeightType
 from expmax.priors import Conjugate, as_prior, conjugate_of
 from expmax.statistics import Array
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Parameters
-from expmax.families.base import ExponentialFamily
 from expmax.families.charts import FamilyChart, LogitChart
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["Bernoulli"]

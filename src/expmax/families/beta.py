@@ -7,13 +7,10 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import polygamma
 
 from expmax.contract import Degeneracy, Parameters
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
-from expmax.families.solvers import dirichlet_concentration
-from expmax.families.special import dirichlet_mean_log, log_beta
+from expmax.families.dirichlet import LogMoments
 from expmax.statistics import Array
 
 __all__ = ["Beta"]
@@ -21,7 +18,7 @@ __all__ = ["Beta"]
 
 @final
 @dataclass(frozen=True)
-class Beta(ExponentialFamily):
+class Beta(LogMoments):
     """Beta: T = (log x, log(1 − x)), η = (a, b), A = log B(a, b), h = 1/(x(1 − x)) on 0 < x < 1.
 
     Usual parameters: `a` > 0 and `b` > 0 (mean a/(a + b)). Rounding of E[T] (about eps·|T|) leaves
@@ -52,28 +49,11 @@ class Beta(ExponentialFamily):
     def log_base_measure(self, x: Array) -> Array:
         return -np.log(x[:, 0]) - np.log1p(-x[:, 0])
 
-    def log_partition(self, natural: Array) -> Array:
-        return log_beta(natural)
-
-    def to_mean(self, natural: Array) -> Array:
-        return dirichlet_mean_log(natural)
-
-    def to_natural(self, mean: Array) -> Array:
-        return dirichlet_concentration(mean)
-
-    def fisher_information(self, natural: Array) -> Array:
-        """diag ψ'(α) − ψ'(Σα)."""
-        own = polygamma(1, natural)[:, :, None] * np.eye(natural.shape[1])
-        return np.asarray(own - polygamma(1, natural.sum(axis=1))[:, None, None])
-
     def natural(self, parameters: Parameters) -> Array:
         return np.stack([parameters["a"], parameters["b"]], axis=1)
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"a": natural[:, 0], "b": natural[:, 1]}
-
-    def expected_log_base_measure(self, natural: Array) -> Array:
-        return np.asarray(-self.to_mean(natural).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
         a, b = parameters["a"], parameters["b"]

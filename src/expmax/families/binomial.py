@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.base import ExponentialFamily
 from expmax.families.charts import FamilyChart, LogitChart
 from expmax.families.expectations import expected_over_binomial
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.special import log_choose
 from expmax.statistics import Array
 

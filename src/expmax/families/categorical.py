@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.base import ExponentialFamily
 from expmax.families.charts import CategoryChart, FamilyChart
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["Categorical"]

@@ -10,18 +10,39 @@ from numpy.typing import NDArray
 from scipy.special import polygamma
 
 from expmax.contract import Degeneracy, Parameters
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.solvers import dirichlet_concentration
 from expmax.families.special import dirichlet_mean_log, log_beta
 from expmax.statistics import Array
 
-__all__ = ["Dirichlet"]
+__all__ = ["Dirichlet", "LogMoments"]
+
+
+class LogMoments(ExponentialFamily):
+    """T = log x of parts that sum to 1, h = Π 1/x: the formulas of Dirichlet, of which Beta has two parts."""
+
+    def log_partition(self, natural: Array) -> Array:
+        return log_beta(natural)
+
+    def to_mean(self, natural: Array) -> Array:
+        return dirichlet_mean_log(natural)
+
+    def to_natural(self, mean: Array) -> Array:
+        return dirichlet_concentration(mean)
+
+    def fisher_information(self, natural: Array) -> Array:
+        """diag ψ'(α) − ψ'(Σα)."""
+        own = polygamma(1, natural)[:, :, None] * np.eye(natural.shape[1])
+        return np.asarray(own - polygamma(1, natural.sum(axis=1))[:, None, None])
+
+    def expected_log_base_measure(self, natural: Array) -> Array:
+        return np.asarray(-self.to_mean(natural).sum(axis=1))
 
 
 @final
 @dataclass(frozen=True)
-class Dirichlet(ExponentialFamily):
+class Dirichlet(LogMoments):
     """Shares on the open simplex: T = log x, η = α, A = Σ log Γ(α_j) − log Γ(Σα_j), h = Π 1/x_j.
 
     Usual parameter: `concentration` α > 0, shape (K, d) (mean α/Σα). The density is that of the
@@ -54,28 +75,11 @@ class Dirichlet(ExponentialFamily):
     def log_base_measure(self, x: Array) -> Array:
         return np.asarray(-np.log(x).sum(axis=1))
 
-    def log_partition(self, natural: Array) -> Array:
-        return log_beta(natural)
-
-    def to_mean(self, natural: Array) -> Array:
-        return dirichlet_mean_log(natural)
-
-    def to_natural(self, mean: Array) -> Array:
-        return dirichlet_concentration(mean)
-
-    def fisher_information(self, natural: Array) -> Array:
-        """diag ψ'(α) − ψ'(Σα)."""
-        own = polygamma(1, natural)[:, :, None] * np.eye(natural.shape[1])
-        return np.asarray(own - polygamma(1, natural.sum(axis=1))[:, None, None])
-
     def natural(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["concentration"])
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"concentration": natural}
-
-    def expected_log_base_measure(self, natural: Array) -> Array:
-        return np.asarray(-self.to_mean(natural).sum(axis=1))
 
     def location(self, parameters: Parameters) -> Array:
         alpha = parameters["concentration"]

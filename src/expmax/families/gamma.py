@@ -11,8 +11,8 @@ from scipy.special import digamma, gammaln, polygamma
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import parameter_error
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.solvers import gamma_shape
 from expmax.statistics import Array
 

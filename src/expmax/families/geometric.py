@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Parameters
-from expmax.families.base import ExponentialFamily
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["Geometric"]

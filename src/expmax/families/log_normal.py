@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["LogNormal"]

@@ -11,9 +11,9 @@ from scipy.special import gammaln
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.base import ExponentialFamily
 from expmax.families.charts import CategoryChart, FamilyChart
 from expmax.families.expectations import expected_over_binomial
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["Multinomial"]

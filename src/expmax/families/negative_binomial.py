@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.base import ExponentialFamily, Family, Memo
+from expmax.families import negative_binomial_size as local
+from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
-from expmax.families.expectations import expected_over_counts
-from expmax.families.local_statistics import (
-    HALF,
-    UNIT_NODES,
-    Anchor,
-    Interpolant,
-    LocalChart,
-    LocalStatistics,
-    climb,
-)
-from expmax.families.special import log1p_minus, log_rising_excess, log_rising_over_factorial
+from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.local_statistics import LocalChart, LocalStatistics
+from expmax.families.negative_binomial_density import expectation, log_mass
+from expmax.families.special import log_rising_excess
 from expmax.statistics import Additive, Array
 
 __all__ = ["NegativeBinomial"]
-
-STEP = 0.75  # log size moves by at most this in one M-step; see `NegativeBinomial`
-LARGEST_SIZE = 1e9  # beyond, the distribution is Poisson to within (x − m)²/(2·size) nats
 
 
 @dataclass(frozen=True)
@@ -95,112 +85,32 @@ class NegativeBinomial(Family):
         return np.asarray(np.isfinite(x) & (x >= 0) & (x == np.floor(x)))
 
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
-        mean, size = parameters["mean"], parameters["size"]
         values, rows, present = _distinct(x, memo)
-        column = values[:, None]
-        with np.errstate(all="ignore"):
-            small = log_rising_over_factorial(size, column)
-            small += _log_clustered(mean, size, 1.0, column)
-            large = log_rising_excess(size, column) - gammaln(column + 1)
-            large += _log_near_poisson(mean, size, 1.0, column)
-            log_p = np.where(size <= mean, small, large)
+        log_p = log_mass(parameters["mean"], parameters["size"], values)
         return np.where(present[:, None], log_p[rows], 0.0)
 
     def statistics(
         self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
     ) -> Additive:
-        values, rows, present = _distinct(x, memo)
-        weight = _sum_by_value(rows, responsibilities * present[:, None], len(values))
-        with np.errstate(all="ignore"):
-            nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
-        anchor = Anchor(nodes, parameters["mean"])
-        apart = ~_clustered(anchor)  # where x! is kept out of the values
-        return LocalStatistics(
-            counts=weight.sum(axis=0),
-            sums=values @ weight,
-            log_base=float(-gammaln(values + 1) @ weight[:, apart].sum(axis=1)),
-            values=np.einsum("uk,ukj->kj", weight, _rising(anchor, values[:, None, None])),
-            anchor=anchor,
-        )
+        return local.local_statistics(parameters, *_weighted_values(x, responsibilities, memo))
 
     def expected_log_density(self, parameters: Parameters, statistics: Any) -> float:
-        """Q, nats; NaN for a size outside the nodes of the statistics."""
-        used = statistics.counts > 0
-        counts, sums = statistics.counts[used], statistics.sums[used]
-        mean, size = parameters["mean"][used], parameters["size"][used]
-        anchor = statistics.anchor
-        s = _coordinate(size, anchor.nodes[used])
-        with np.errstate(all="ignore"):
-            each = np.where(
-                _clustered(anchor)[used],
-                _log_clustered(mean, size, counts, sums),
-                _log_near_poisson(mean, size, counts, sums),
-            )
-        each += Interpolant(statistics.values[used])(s)
-        return float(each.sum() + statistics.log_base)
+        return local.expected_log_density(parameters, statistics)
 
     def maximize(self, statistics: Any, parameters: Parameters | None) -> Parameters:
-        """Mean in closed form, log size by Newton on the profile within the nodes."""
-        with np.errstate(all="ignore"):
-            mean = statistics.sums / statistics.counts
-            rising = Interpolant(statistics.values / statistics.counts[:, None])
-        current = statistics.anchor.nodes[:, HALF]
-        clustered = _clustered(statistics.anchor)
-
-        def profile(s: Array) -> Array:
-            size = current * np.exp(STEP * s)
-            with np.errstate(all="ignore"):
-                small = _log_clustered(mean, size, 1.0, mean)
-                return rising(s) + np.where(
-                    clustered, small, _log_near_poisson(mean, size, 1.0, mean)
-                )
-
-        def slope(s: Array) -> tuple[Array, Array]:
-            size = current * np.exp(STEP * s)
-            u = mean / size
-            lost = np.where(clustered, np.log1p(u), log1p_minus(u))
-            bend = np.where(clustered, -u, u * u) / (1 + u)
-            return (
-                rising(s, 1) - STEP * size * lost,
-                rising(s, 2) - STEP**2 * size * (lost + bend),
-            )
-
-        with np.errstate(all="ignore"):
-            room = np.log(LARGEST_SIZE / current) / STEP
-        upper = np.where(room > 0, np.minimum(room, 1.0), 0.0)
-        s = climb(profile, slope, upper)
-        with np.errstate(all="ignore"):
-            size = current * np.exp(STEP * s)
-        return {"mean": mean, "size": np.where(s == 0, current, size)}
+        return local.maximize(statistics)
 
     def log_derivatives(
         self, parameters: Parameters, statistics: LocalStatistics
     ) -> tuple[Array, Array]:
-        """∂Q/∂(log m, log c), shape (K, 2), and −∂²Q where that vanishes, shape (K, 2, 2)."""
-        counts, anchor = statistics.counts, statistics.anchor
-        mean, size = parameters["mean"], parameters["size"]
-        rising, s = Interpolant(statistics.values), _coordinate(size, anchor.nodes)
-        clustered = _clustered(anchor)
-        with np.errstate(all="ignore"):
-            u = mean / size
-            lost = np.where(clustered, np.log1p(u), log1p_minus(u))
-            bend = np.where(clustered, -u, u * u) / (1 + u)
-            excess = (statistics.sums - counts * mean) / (size + mean)
-            by_size = rising(s, 1) / STEP - counts * size * lost
-            by_size += excess * np.where(clustered, -size, mean)
-            gradient = np.stack([size * excess, by_size], axis=1)
-            information = np.zeros((len(counts), 2, 2))
-            information[:, 0, 0] = counts * mean * size / (size + mean)
-            information[:, 1, 1] = counts * size * (lost + bend) - rising(s, 2) / STEP**2
-        return gradient, information
+        return local.log_derivatives(parameters, statistics)
 
     def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
         return LocalChart(self, parameters, statistics)
 
     def initialize(self, x: Array, responsibilities: Array, memo: Memo = None) -> Parameters:
         """Mean and variance, then steps of ascent."""
-        values, rows, present = _distinct(x, memo)
-        weight = _sum_by_value(rows, responsibilities * present[:, None], len(values))
+        values, weight = _weighted_values(x, responsibilities, memo)
         with np.errstate(all="ignore"):
             weight = weight / weight.sum(axis=0)
             mean = values @ weight
@@ -217,25 +127,7 @@ class NegativeBinomial(Family):
         return parameters
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> Additive:
-        """Expectations summed over the counts, at nodes around the parameters given."""
-        nodes = parameters["size"][:, None] * np.exp(STEP * UNIT_NODES)
-        anchor = Anchor(nodes, parameters["mean"])
-        apart = ~_clustered(anchor)
-
-        def rising(k: int) -> Array:
-            own = Anchor(nodes[k : k + 1], parameters["mean"][k : k + 1])
-            return _expectation(parameters, k, lambda x: _rising(own, x[:, None, None])[:, 0])
-
-        log_factorial = [
-            _expectation(parameters, k, lambda x: gammaln(x + 1)) for k in range(len(nodes))
-        ]
-        return LocalStatistics(
-            counts=count,
-            sums=count * parameters["mean"],
-            log_base=-float((count * apart) @ np.array(log_factorial)),
-            values=count[:, None] * np.stack([rising(k) for k in range(len(nodes))]),
-            anchor=anchor,
-        )
+        return local.imagined_statistics(count, parameters)
 
     def location(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["mean"][:, None])
@@ -298,44 +190,13 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
         """E[log h(x)], summed until the tail is below rounding."""
         theta = self.usual(natural)
         each = [
-            _expectation(theta, k, lambda x: self.log_base_measure(x[:, None]))
+            expectation(theta, k, lambda x: self.log_base_measure(x[:, None]))
             for k in range(len(natural))
         ]
         return np.array(each)
 
     def n_parameters(self, parameters: Parameters) -> int:
         return np.size(parameters["mean"])
-
-
-# Two arrangements of log p, in each of which nothing large cancels. With c ≤ m ("clustered"):
-#   log[Γ(x + c)/(Γ(c) x!)] − c log(1 + m/c) − x log(1 + c/m);
-# with c > m (near Poisson), where c log(1 + m/c) tends to m and the rising factorial over cˣ to 1:
-#   log[Γ(x + c)/(Γ(c) cˣ)] − log x! + x log m − (x + c) log(1 + m/c).
-
-
-def _log_clustered(mean: Array, size: Array, count: Any, total: Array) -> Array:
-    """−N c log(1 + m/c) − Σx log(1 + c/m)."""
-    return np.asarray(-count * size * np.log1p(mean / size) - total * np.log1p(size / mean))
-
-
-def _log_near_poisson(mean: Array, size: Array, count: Any, total: Array) -> Array:
-    """Σx log m − (Σx + N c) log(1 + m/c)."""
-    turn = (total + count * size) * np.log1p(mean / size)
-    return np.asarray(xlogy(total, mean) - np.where(np.isinf(size), count * mean, turn))
-
-
-def _clustered(anchor: Anchor) -> NDArray[np.bool_]:
-    """Whether the local statistics of a component are of the first arrangement."""
-    return np.asarray(anchor.nodes[:, HALF] <= anchor.unit)
-
-
-def _rising(anchor: Anchor, x: Array) -> Array:
-    """What the local statistics sum at each node, for x of shape (n, 1, 1): shape (n, K, 15)."""
-    clustered = _clustered(anchor)
-    out = np.empty((len(x), *anchor.nodes.shape))
-    out[:, clustered] = log_rising_over_factorial(anchor.nodes[clustered], x)
-    out[:, ~clustered] = log_rising_excess(anchor.nodes[~clustered], x)
-    return out
 
 
 def _distinct(x: Array, memo: Memo) -> tuple[Array, NDArray[np.intp], NDArray[np.bool_]]:
@@ -350,28 +211,9 @@ def _distinct(x: Array, memo: Memo) -> tuple[Array, NDArray[np.intp], NDArray[np
     return result
 
 
-def _sum_by_value(rows: NDArray[np.intp], weight: Array, n_values: int) -> Array:
-    """Σ of weights over the rows of each distinct count: shape (n_values, K)."""
-    columns = [np.bincount(rows, column, minlength=n_values) for column in weight.T]
-    return np.stack(columns, axis=1)
-
-
-def _coordinate(size: Array, nodes: Array) -> Array:
-    """Position of a size in [−1, 1] of its nodes; exactly 0 at the middle one."""
-    with np.errstate(all="ignore"):
-        return np.asarray(np.log(size / nodes[:, HALF]) / STEP)
-
-
-def _expectation(parameters: Parameters, k: int, function: Callable[[Array], Array]) -> Array:
-    """E[f(x)] of component k; its tail is geometric, of ratio m/(m + c)."""
-    theta = {name: value[k : k + 1] for name, value in parameters.items()}
-    mean, size = float(theta["mean"][0]), float(theta["size"][0])
-    spread = float(np.sqrt(mean + mean**2 / size))
-    free = NegativeBinomial()
-    return expected_over_counts(
-        lambda x: free.log_density(theta, x[:, None])[:, 0],
-        function,
-        mean,
-        spread,
-        mean + 45 * (1 + mean / size) + 12 * spread,
-    )
+def _weighted_values(x: Array, responsibilities: Array, memo: Memo) -> tuple[Array, Array]:
+    """The distinct counts, shape (m,), and the sums of weights over their rows, shape (m, K)."""
+    values, rows, present = _distinct(x, memo)
+    columns = (responsibilities * present[:, None]).T
+    sums = [np.bincount(rows, column, minlength=len(values)) for column in columns]
+    return values, np.stack(sums, axis=1)

@@ -8,7 +8,8 @@ from typing import Any, final
 import numpy as np
 
 from expmax.contract import Parameters
-from expmax.families.base import Family, Memo, MomentStatistics
+from expmax.families.base import Family, Memo
+from expmax.families.exponential_family import MomentStatistics
 from expmax.statistics import Array
 
 __all__ = ["PointMass"]

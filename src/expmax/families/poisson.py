@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from expmax.contract import Parameters
-from expmax.families.base import ExponentialFamily
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.statistics import Array
 
 __all__ = ["Poisson"]

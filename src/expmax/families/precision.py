@@ -9,25 +9,40 @@ import numpy as np
 from expmax.contract import Parameters
 from expmax.statistics import Array
 
-__all__ = ["covariance_of", "precision_cholesky", "trace_of_precision", "with_precision"]
+__all__ = [
+    "covariance_of",
+    "log_determinant",
+    "precision_cholesky",
+    "precision_factor",
+    "trace_of_precision",
+    "with_precision",
+]
 
 NOT_DEFINITE = ((math.nan, math.nan), (math.nan, math.nan))
 
 
-def precision_cholesky(parameters: Parameters) -> Array:
+def precision_factor(matrices: Array) -> Array:
     """Upper triangular P with Σ_k⁻¹ = P_k P_kᵀ; NaN where Σ_k is not positive definite: (K, d, d)."""
+    tied = matrices.strides[0] == 0
+    factor = _factors(matrices[:1] if tied else matrices)
+    return np.broadcast_to(factor, matrices.shape) if tied else factor
+
+
+def precision_cholesky(parameters: Parameters, matrices: str = "covariance") -> Array:
+    """The factor kept beside the matrices of that name, or computed: see `precision_factor`."""
     factor = parameters.get("precision_cholesky")
-    if factor is None:
-        factor = with_precision(parameters["mean"], parameters["covariance"])["precision_cholesky"]
-    return np.asarray(factor)
+    return np.asarray(precision_factor(parameters[matrices]) if factor is None else factor)
 
 
 def with_precision(mean: Array, covariance: Array) -> dict[str, Array]:
     """Parameters of full geometry together with the precision factor."""
-    tied = covariance.strides[0] == 0
-    factor = _factors(covariance[:1] if tied else covariance)
-    factor = np.broadcast_to(factor, covariance.shape) if tied else factor
+    factor = precision_factor(covariance)
     return {"mean": mean, "covariance": covariance, "precision_cholesky": factor}
+
+
+def log_determinant(factor: Array) -> Array:
+    """log|P_k| = −½ log|Σ_k| of triangular P_k, nats: shape (K,)."""
+    return np.asarray(np.log(factor.diagonal(0, 1, 2)).sum(axis=1))
 
 
 def covariance_of(factor: Array) -> Array:

@@ -72,6 +72,7 @@ class Product(Family):
                 )
         self.keys: tuple[Key, ...] = tuple(key for key, _ in entries)
         self.families: tuple[Family, ...] = tuple(family for _, family in entries)
+        self.labels = tuple(map(_label, self.keys))  # what parameters call each factor
         self.slices: tuple[NDArray[np.intp], ...] = ()  # columns of each factor, once bound
 
     def __repr__(self) -> str:
@@ -151,10 +152,10 @@ class Product(Family):
 
     # -- parameters are nested: the label of a factor, then its own names ----------------------------
     def _part(self, parameters: Parameters, index: int) -> Parameters:
-        return parameters[_label(self.keys[index])] if parameters else parameters
+        return parameters[self.labels[index]] if parameters else parameters
 
     def _join(self, parts: Sequence[Any]) -> dict[str, Any]:
-        return {_label(key): part for key, part in zip(self.keys, parts, strict=True)}
+        return dict(zip(self.labels, parts, strict=True))
 
     # -- the interface, factor by factor -----------------------------------------------------------
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
@@ -223,7 +224,7 @@ class Product(Family):
         )
         if not all(known):
             return None
-        return ProductChart([_label(key) for key in self.keys], charts, parameters)
+        return ProductChart(self.labels, charts, parameters)
 
     def pseudo_statistics(self, count: Array, parameters: Parameters) -> ProductStatistics:
         return ProductStatistics(
@@ -254,8 +255,8 @@ class Product(Family):
 
     def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
         return [
-            (k, f"{_label(key)}.{name}")
-            for i, (key, family) in enumerate(zip(self.keys, self.families, strict=True))
+            (k, f"{label}.{name}")
+            for i, (label, family) in enumerate(zip(self.labels, self.families, strict=True))
             for k, name in family.boundary(self._part(parameters, i))
         ]
 
@@ -272,8 +273,8 @@ class Product(Family):
 
     def named_parameters(self, parameters: Parameters) -> dict[str, Array]:
         return {
-            f"{_label(key)}.{name}": value
-            for i, (key, family) in enumerate(zip(self.keys, self.families, strict=True))
+            f"{label}.{name}": value
+            for i, (label, family) in enumerate(zip(self.labels, self.families, strict=True))
             for name, value in family.named_parameters(self._part(parameters, i)).items()
         }
 
@@ -285,7 +286,7 @@ class Product(Family):
             part = None if marginal is None else self._part(marginal, i)
             sums = None if statistics is None else statistics.factors[i]
             own = family.degeneracies(self._part(parameters, i), sums, part)
-            found += [Degeneracy(d.component, f"{_label(self.keys[i])}: {d.reason}") for d in own]
+            found += [Degeneracy(d.component, f"{self.labels[i]}: {d.reason}") for d in own]
         return found
 
     def _view(self, x: Array, index: int, memo: Memo) -> tuple[Array, Memo]:

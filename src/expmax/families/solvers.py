@@ -11,7 +11,12 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import digamma, polygamma
 
-from expmax.families.special import bessel_ratio, dirichlet_mean_log, log_minus_digamma
+from expmax.families.special import (
+    bessel_ratio,
+    dirichlet_mean_log,
+    log_minus_digamma,
+    log_shape_information,
+)
 from expmax.statistics import Array
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
 ]
 
 EPS = float(np.finfo(float).eps)
+TINY = float(np.finfo(float).tiny)
 LOG_FLOAT = 745.0  # |log x| of every positive float64 is below this
 
 
@@ -60,24 +66,19 @@ def newton(
 def gamma_shape(gap: Array) -> Array:
     """a with log a − ψ(a) = gap, shape (K,): the maximum-likelihood shape of a gamma distribution.
 
-    `gap` is log E[x] − E[log x]; 0 or less (values that do not vary) gives ∞. In the logarithms of
-    both sides the curve is almost a line of slope −1, so Newton needs a handful of steps from
-    anywhere.
+    `gap` is log E[x] − E[log x]; 0 or less (values that do not vary) gives ∞. Newton in 1/a, in which
+    the equation is nearly straight, from Minka's approximation (within 1.5 %).
+
+    References
+    ----------
+    Minka (2002), Estimating a Gamma distribution, eq. 8-10.
     """
     with np.errstate(all="ignore"):
         root = np.hypot(gap - 3, np.sqrt(24 * np.abs(gap)))
-        start = np.log(np.where(gap < 3, (3 - gap + root) / (12 * gap), 2 / (root + gap - 3)))
-        log_gap = np.log(gap)
-
-    def excess(u: Array) -> tuple[Array, Array]:
-        a = np.exp(u)
-        value, slope = log_minus_digamma(a)
-        return log_gap - np.log(value), -a * slope / value
-
-    bound = np.full(gap.shape, LOG_FLOAT)
-    with np.errstate(all="ignore"):
-        shape = np.exp(newton(excess, start, -bound, bound))
-    return np.where(gap <= 0, np.inf, np.where(gap == np.inf, 0.0, shape))
+        a = np.where(gap < 3, (3 - gap + root) / (12 * gap), 2 / (root + gap - 3))
+        for _ in range(3):  # leaves 2e-14, relative
+            a = a / (1 - a * (log_minus_digamma(a) - gap) / log_shape_information(a))
+    return np.where(gap < TINY, np.inf, np.where(gap == np.inf, 0.0, a))
 
 
 def inverse_digamma(y: Array) -> Array:

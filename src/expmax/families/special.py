@@ -1,4 +1,4 @@
-"""Special functions without cancellation: digamma and Bessel ratios, beta and binomial coefficients."""
+"""Special functions without cancellation: of the gamma, Bessel and beta families."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
-from scipy.special import digamma, exp1, gammaln, polygamma
+from scipy.special import digamma, exp1, gammaln, zeta
 
 from expmax.statistics import Array
 
@@ -20,35 +20,66 @@ __all__ = [
     "log_minus_digamma",
     "log_rising_excess",
     "log_rising_over_factorial",
+    "log_shape_information",
     "scaled_exp1",
+    "stirling_remainder",
 ]
 
 
-# -- digamma ---------------------------------------------------------------------------------------
-def log_minus_digamma(a: Array) -> tuple[Array, Array]:
-    """log a − ψ(a) > 0 and its slope in a, without the cancellation at large a.
+# -- gamma functions -------------------------------------------------------------------------------
+SERIES_FROM = 10.0  # from here on asymptotic series hold to rounding
 
-    From a = 10 on by the asymptotic series, Abramowitz & Stegun (1964), 6.3.18.
+# in powers of 1/a², lowest first, B being Bernoulli's numbers
+_DIGAMMA_SERIES = np.array(  # −B₂ₖ/2k: ψ(a) = log a − 1/2a + Σ_k (−B₂ₖ/2k) a^(−2k)
+    [-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760, -1 / 12, 3617 / 8160]
+)
+_TRIGAMMA_SERIES = _DIGAMMA_SERIES * np.arange(2.0, 17.0, 2.0)
+_STIRLING_SERIES = np.array(  # B₂ₖ/(2k(2k − 1))
+    [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156]
+)
+
+
+def log_minus_digamma(a: Array) -> Array:
+    """log a − ψ(a) = 1/2a + 1/12a² + O(a⁻⁴), without the cancellation at large a.
+
+    By the asymptotic series of Abramowitz & Stegun (1964), 6.3.18, from a = 10 on.
     """
     with np.errstate(all="ignore"):
-        value, slope = np.log(a) - digamma(a), 1 / a - polygamma(1, a)
         v = 1 / (a * a)
-        series = 1 / (2 * a) - np.polyval(_DIGAMMA_SERIES, v) * v
-        orders = 2.0 * np.arange(len(_DIGAMMA_SERIES), 0, -1)
-        series_slope = -v / 2 + np.polyval(_DIGAMMA_SERIES * orders, v) * v / a
-    return np.where(a < 10, value, series), np.where(a < 10, slope, series_slope)
+        series = 1 / (2 * a) - _polynomial(_DIGAMMA_SERIES, v) * v
+        return np.where(a < SERIES_FROM, np.log(a) - digamma(a), series)
 
 
-# −B₂ₖ/(2k), highest k first: ψ(a) = log a − 1/(2a) + Σ_k (−B₂ₖ/2k) a^(−2k)
-_DIGAMMA_SERIES = np.array(
-    [3617 / 8160, -1 / 12, 691 / 32760, -1 / 132, 1 / 240, -1 / 252, 1 / 120, -1 / 12]
-)
+def log_shape_information(a: Array) -> Array:
+    """a² (ψ'(a) − 1/a), what a gamma variable tells of log a: from 1 at 0 to ½ + 1/6a + O(a⁻³)."""
+    with np.errstate(all="ignore"):
+        series = 0.5 - _polynomial(_TRIGAMMA_SERIES, 1 / (a * a)) / a
+        return np.where(a < SERIES_FROM, a * (a * zeta(2, a) - 1), series)
+
+
+def stirling_remainder(a: Array) -> Array:
+    """log Γ(a) − [(a − ½) log a − a + ½ log 2π] = 1/12a + O(a⁻³), to the last digit at large a.
+
+    By Stirling's series, Abramowitz & Stegun (1964), 6.1.40, from a = 10 on.
+    """
+    with np.errstate(all="ignore"):
+        exact = gammaln(a) - (a - 0.5) * np.log(a) + a - 0.5 * np.log(2 * np.pi)
+        return np.where(a < SERIES_FROM, exact, _stirling_series(a))
+
+
+def _stirling_series(a: Array) -> Array:
+    return np.polyval(_STIRLING_SERIES[::-1], 1 / (a * a)) / a
+
+
+def _polynomial(coefficients: Array, v: Array) -> Array:
+    """Σ_j c_j v^j, in few calls: for arrays as small as parameters are."""
+    return np.asarray(v[..., None] ** np.arange(len(coefficients)) @ coefficients)
 
 
 def dirichlet_mean_log(alpha: Array) -> Array:
     """ψ(α_j) − ψ(Σα), shape (K, d), without the cancellation at large α."""
     total = alpha.sum(axis=1, keepdims=True)
-    part, whole = log_minus_digamma(alpha)[0], log_minus_digamma(total)[0]
+    part, whole = log_minus_digamma(alpha), log_minus_digamma(total)
     with np.errstate(all="ignore"):
         return np.asarray(np.log(alpha / total) - part + whole)
 
@@ -136,10 +167,6 @@ def log1p_minus(u: Array) -> Array:
         return np.where(u < 0.3, series, np.log1p(u) - u)
 
 
-# B₂ₖ/(2k(2k−1)), highest k first: remainder of Stirling's series for log Γ
-_STIRLING_SERIES = np.array([-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12])
-
-
 def log_rising_excess(size: Array, x: Array) -> Array:
     """log[Γ(x + c)/Γ(c)] − x log c = Σ_{t<x} log(1 + t/c) ≥ 0; tends to 0 as c → ∞.
 
@@ -150,7 +177,7 @@ def log_rising_excess(size: Array, x: Array) -> Array:
         direct = gammaln(size + x) - gammaln(size) - x * np.log(size)
         u = x / size
         stirling = size * log1p_minus(u) + (x - 0.5) * np.log1p(u)
-        stirling = stirling + _stirling_remainder(size + x) - _stirling_remainder(size)
+        stirling = stirling + _stirling_series(size + x) - _stirling_series(size)
     return np.where(size < 16, direct, np.where(np.isinf(size), 0.0, stirling))
 
 
@@ -175,10 +202,6 @@ def log_choose(n: float, x: Array) -> Array:
     few = np.minimum(x, n - x)
     rest = n - few + 1
     return np.asarray(log_rising_excess(rest, few) + few * np.log(rest) - gammaln(few + 1))
-
-
-def _stirling_remainder(a: Array) -> Array:
-    return np.polyval(_STIRLING_SERIES, 1 / (a * a)) / a
 
 
 def scaled_exp1(z: Array) -> Array:

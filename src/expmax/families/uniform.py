@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.base import Family, Memo, MomentStatistics
+from expmax.families.base import Family, Memo
+from expmax.families.exponential_family import MomentStatistics
 from expmax.statistics import Array
 
 __all__ = ["Uniform"]

@@ -8,8 +8,8 @@ from typing import Any, final
 import numpy as np
 
 from expmax.contract import Degeneracy, Parameters
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.solvers import concentration_of_resultant
 from expmax.families.special import bessel_ratio, log_bessel_i
 from expmax.statistics import Array

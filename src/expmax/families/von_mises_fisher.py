@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError
-from expmax.families.base import ExponentialFamily
 from expmax.families.degeneracy import collapsed
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.solvers import concentration_of_resultant
 from expmax.families.special import bessel_ratio, log_bessel_i
 from expmax.statistics import Array

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import DataError
-from expmax.families.base import ExponentialFamily
+from expmax.families.exponential_family import ExponentialFamily
 from expmax.maxent.domains import Domain, Integrals
 from expmax.maxent.moments import Moments
 from expmax.statistics import Array

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from expmax.contract import Block, Parameters
-from expmax.families.base import ExponentialFamily, Family, MomentStatistics
+from expmax.families.base import Family
+from expmax.families.exponential_family import ExponentialFamily, MomentStatistics
 from expmax.families.gaussian import Gaussian
 from expmax.families.gaussian_moments import GaussianStatistics, add_ridge
 from expmax.families.precision import precision_cholesky

@@ -10,95 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expmax.contract import Block, Expectation, Parameters, Start
-from expmax.errors import parameter_error
-from expmax.families.bernoulli import Bernoulli
-from expmax.families.categorical import Categorical
+from expmax.contract import Block, Expectation, Parameters
 from expmax.inference.responsibilities import clamp_labels, soft_assign
 from expmax.models.mixture import Group, MixtureStatistics
-from expmax.models.mixture_starts import BLENDS, MixtureStarts
+from expmax.models.variational_weights import WeightDistribution
 from expmax.priors.conjugate import Conjugate
-from expmax.priors.probabilities import BetaProbability, DirichletProbability
 from expmax.statistics import Array
 
-__all__ = [
-    "VariationalMixture",
-    "VariationalParameters",
-    "VariationalStarts",
-    "WeightDistribution",
-    "WeightType",
-]
+__all__ = ["VariationalMixture", "VariationalParameters"]
 
-WeightType = Literal["dirichlet_distribution", "dirichlet_process"]
-STEP = 1e-4  # of central differences, in units of a coordinate's own size
-RIDGE = 1e-10  # keeps the whitening regular where two coordinates all but coincide
 Rng = np.random.Generator
-
-
-@dataclass(frozen=True, eq=False)
-class WeightDistribution:
-    """The distribution of K mixing weights: Dirichlet, or stick-breaking cut at K (a Dirichlet process).
-
-    Sticks: w_k = v_k Π_{j<k} (1 − v_j) with v_k ~ Beta(1, α) and v_K = 1; they favour early components.
-
-    References
-    ----------
-    Ishwaran & James (2001), J. Am. Statist. Assoc. 96, 161-173. Blei & Jordan (2006), Bayesian Anal. 1(1).
-    """
-
-    kind: WeightType
-    distribution: Any  # DirichletProbability, or BetaProbability of K − 1 sticks, of one component
-
-    @classmethod
-    def prior(cls, kind: WeightType, n_components: int, concentration: Any) -> WeightDistribution:
-        """Symmetric Dirichlet of parameter α, or sticks Beta(1, α)."""
-        alpha = np.asarray(concentration, float)
-        if not (np.isfinite(alpha).all() and (alpha > 0).all()):
-            raise parameter_error("concentration", "positive and finite", concentration)
-        if kind == "dirichlet_distribution":
-            values = np.broadcast_to(alpha, (1, n_components))
-            return cls(kind, DirichletProbability(Categorical(n_components), np.array(values)))
-        ones = np.ones((1, n_components - 1))
-        return cls(kind, BetaProbability(Bernoulli(), ones, alpha * ones))
-
-    def update(self, counts: Array) -> WeightDistribution:
-        """The posterior after expected counts."""
-        if self.kind == "dirichlet_process":
-            later = np.cumsum(counts[::-1])[::-1][1:]
-            counts = np.concatenate([counts[:-1], later])
-        made = self.distribution.with_natural(self.distribution.natural() + counts)
-        return replace(self, distribution=made)
-
-    def expected_log(self) -> Array:
-        """E[log w_k], nats: shape (K,)."""
-        logs = self.distribution.expected_statistics()[0]
-        if self.kind == "dirichlet_distribution":
-            return np.asarray(logs)
-        hit, miss = np.split(logs, 2)
-        return np.append(hit, 0.0) + np.concatenate([[0.0], np.cumsum(miss)])
-
-    def mean(self) -> Array:
-        """E[w_k]: shape (K,)."""
-        share = self.distribution.mean()["probability"][0]
-        if self.kind == "dirichlet_distribution":
-            return np.asarray(share)
-        return np.append(share, 1.0) * np.concatenate([[1.0], np.cumprod(1.0 - share)])
-
-    def kl_divergence(self, other: WeightDistribution) -> float:
-        """KL(self ‖ other), nats."""
-        return float(self.distribution.kl_divergence(other.distribution).sum())
-
-    def take(self, order: NDArray[np.intp]) -> WeightDistribution:
-        """Components relabelled; sticks keep their order."""
-        if self.kind == "dirichlet_process":
-            return self
-        values = self.distribution.concentration[:, order]
-        return replace(self, distribution=replace(self.distribution, concentration=values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +169,9 @@ class VariationalMixture:
 
     def chart(self, params: VariationalParameters, statistics: MixtureStatistics) -> Any:
         """Whitened coordinates of q(θ)."""
-        return _Chart(self, params, statistics)
+        from expmax.models.variational_chart import VariationalChart
+
+        return VariationalChart(self, params, statistics)
 
     # -- starts ------------------------------------------------------------------------------------
     def from_responsibilities(self, blocks: list[tuple[Block, Array]]) -> VariationalParameters:
@@ -316,167 +244,6 @@ class VariationalMixture:
                     draw = params.posteriors[g].sample_predictive
                     rows.append(draw(int(i), int(counts[k]), rng))
         return np.vstack(rows), np.repeat(np.arange(self.n_components), counts)
-
-
-class _Chart:
-    """v = Lᵀ(λ − λ₀) with LLᵀ the Fisher information of q(θ) in its natural coordinates λ.
-
-    At the reference the score of the bound is Lᵀ(λ* − λ₀), λ* the conjugate update: the first step along
-    it is the EM step (a natural gradient: Hoffman, Blei, Wang & Paisley 2013, JMLR 14). Elsewhere the
-    score is L⁻¹F(λ)(λ* − λ), the product F(λ)·δ by a difference of E[s].
-    """
-
-    def __init__(
-        self,
-        model: VariationalMixture,
-        params: VariationalParameters,
-        statistics: MixtureStatistics,
-    ) -> None:
-        self.model, self.params = model, params
-        self.held = [params.weights.distribution] if model.n_components == 1 else []
-        self.about = [leaf.reference() for leaf in self._leaves(params)]
-        self.start = self._natural(params)
-        self.roots = [
-            _information_root(leaf, about)
-            for leaf, about in zip(self._leaves(params), self.about, strict=True)
-        ]
-        self.cuts = np.cumsum([part.size for part in self.start])[:-1]
-        total = float(statistics.counts.sum())
-        scales = [] if self.held else [np.full(self.start[0].size, np.sqrt(total))]
-        for g, group in enumerate(model.groups):
-            own = statistics.counts[group.index] + 1.0
-            for leaf in params.posteriors[g].leaves():
-                rows, size = leaf.natural().shape
-                count = own if rows == len(own) else own.sum(keepdims=True)
-                scales.append(np.repeat(np.sqrt(count), size))
-        self.scale = np.concatenate(scales)
-
-    def _leaves(self, params: VariationalParameters) -> list[Any]:
-        """What moves: of one component the weight does not."""
-        return params.leaves()[len(self.held) :]
-
-    def _natural(self, params: VariationalParameters) -> list[Array]:
-        pairs = zip(self._leaves(params), self.about, strict=True)
-        return [leaf.natural(about) for leaf, about in pairs]
-
-    def to_vector(self, params: VariationalParameters) -> Array:
-        """v of q(θ)."""
-        triples = zip(self._natural(params), self.start, self.roots, strict=True)
-        return np.concatenate(
-            [np.einsum("bij,bi->bj", root, new - old).ravel() for new, old, root in triples]
-        )
-
-    def from_vector(self, vector: Array) -> VariationalParameters:
-        """q(θ) at v; marked where v leaves the distributions."""
-        leaves = []
-        pieces = np.split(vector, self.cuts)
-        parts = zip(
-            self._leaves(self.params), self.about, self.start, self.roots, pieces, strict=True
-        )
-        for leaf, about, start, root, piece in parts:
-            step = np.linalg.solve(root.swapaxes(1, 2), piece.reshape(start.shape)[:, :, None])
-            with np.errstate(all="ignore"):
-                leaves.append(leaf.with_natural(start + step[:, :, 0], about))
-        return self.params.with_leaves([*self.held, *leaves])
-
-    def score(self, params: VariationalParameters, statistics: MixtureStatistics) -> Array:
-        """∂(bound)/∂v."""
-        if not params.is_inside or len(statistics.components) != len(self.model.groups):
-            return np.full(len(self.scale), np.nan)
-        update = self.model.maximize(statistics, params)
-        out = []
-        parts = zip(
-            self._leaves(params),
-            self._natural(params),
-            self._natural(update),
-            self.about,
-            self.roots,
-            strict=True,
-        )
-        for leaf, here, there, about, root in parts:
-            slope = _times_information(leaf, there - here, about)
-            out.append(np.linalg.solve(root, slope[:, :, None]).ravel())
-        return np.concatenate(out)
-
-    row_score = score
-
-
-def _information_root(leaf: Any, about: Any) -> Array:
-    """L with LLᵀ = ∂E[s]/∂λ, block by block: shape (B, m, m)."""
-    natural, sizes = leaf.natural(about), leaf.sizes(about)
-    columns = []
-    for j in range(natural.shape[1]):
-        step = np.zeros_like(natural)
-        step[:, j] = STEP * sizes[:, j]
-        up, down = (
-            leaf.with_natural(natural + sign * step, about).expected_statistics(about)
-            for sign in (1.0, -1.0)
-        )
-        columns.append((up - down) / (2.0 * step[:, j : j + 1]))
-    if not columns:
-        return np.zeros((len(natural), 0, 0))
-    matrix = np.stack(columns, axis=2)
-    matrix = 0.5 * (matrix + matrix.swapaxes(1, 2))
-    deviation = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
-    outer = deviation[:, :, None] * deviation[:, None, :]
-    correlation = matrix / outer + RIDGE * np.eye(matrix.shape[1])
-    values, vectors = np.linalg.eigh(correlation)
-    floor = np.maximum(values, RIDGE)
-    regular = (vectors * floor[:, None, :]) @ vectors.swapaxes(1, 2)
-    return np.asarray(deviation[:, :, None] * np.linalg.cholesky(regular))
-
-
-def _times_information(leaf: Any, change: Array, about: Any) -> Array:
-    """F(λ)·δ by a central difference of E[s] along δ: shape (B, m)."""
-    natural, sizes = leaf.natural(about), leaf.sizes(about)
-    if not natural.size:
-        return change
-    largest = np.max(np.abs(change) / sizes, axis=1, keepdims=True)
-    length = np.where(largest > 0, STEP / np.where(largest > 0, largest, 1.0), 0.0)
-    up, down = (
-        leaf.with_natural(natural + sign * length * change, about).expected_statistics(about)
-        for sign in (1.0, -1.0)
-    )
-    return np.asarray((up - down) / np.where(length > 0, 2.0 * length, 1.0))
-
-
-class VariationalStarts(MixtureStarts):
-    """The mixture's starts and moves, finished by a conjugate update: every one is regular."""
-
-    def from_responsibilities(self, responsibilities: Array) -> Any:
-        if self.block.label is not None:
-            known = np.flatnonzero(self.block.label >= 0)
-            responsibilities[known] = 0.0
-            responsibilities[known, self.block.label[known]] = 1.0
-        share = BLENDS[1]  # so that no component is cut off from the start
-        r = (1 - share) * responsibilities + share / self.model.n_components
-        if self.block.weight is not None:
-            r = r * self.block.weight[:, None]
-        model: Any = self.model
-        return model.from_responsibilities([(self.block, r)])
-
-    def _steepest(self, params: Any) -> Start[Any] | None:
-        return None
-
-    def _swap(self, params: Any, drop: Array, rng: Rng) -> Start[Any] | None:
-        model: Any = self.model
-        r, _, _ = model._assign(params, self.block)
-        dropped = int(rng.integers(model.n_components))
-        r[:, dropped] = 0.0
-        total = r.sum(axis=1, keepdims=True)
-        r = np.where(total > 0, r / np.where(total > 0, total, 1.0), 1.0 / model.n_components)
-        others = np.delete(np.arange(model.n_components), dropped)
-        draw = rng.random()
-        if len(others) and draw < 0.2:  # leave it empty: fewer components
-            kind = "emptied"
-        elif len(others) and draw < 0.65:
-            kind = self._split(r, int(rng.choice(others)), dropped, rng)
-        else:
-            kind = self._seed_neighbours(r, dropped, rng)
-        if kind == "emptied":
-            weight = 1.0 if self.block.weight is None else self.block.weight[:, None]
-            return Start(model.from_responsibilities([(self.block, r * weight)]), kind)
-        return Start(self.from_responsibilities(r), kind)
 
 
 def _memo(block: Block, g: int) -> dict[Any, Any] | None:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError, parameter_error
-from expmax.families.base import ExponentialFamily, Family, MomentStatistics, masked_dot
-from expmax.families.toolkit import Summary
+from expmax.families.base import Family
+from expmax.families.exponential_family import ExponentialFamily, MomentStatistics, masked_dot
+from expmax.families.summary import Summary
 from expmax.statistics import Array
 
 __all__ = ["Conjugate", "Coordinates", "MomentConjugate", "check_positive", "statistics_of"]

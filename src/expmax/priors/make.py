@@ -22,9 +22,10 @@ from expmax.families.multinomial import Multinomial
 from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.poisson import Poisson
 from expmax.families.product import Product
-from expmax.families.toolkit import Summary
+from expmax.families.summary import Summary
 from expmax.priors.conjugate import Conjugate
-from expmax.priors.gaussian import NormalInverseGamma, NormalInverseWishart, _shape
+from expmax.priors.normal_inverse_gamma import NormalInverseGamma, variance_shape
+from expmax.priors.normal_inverse_wishart import NormalInverseWishart
 from expmax.priors.probabilities import BetaProbability, DirichletProbability
 from expmax.priors.product import Independent
 from expmax.priors.pseudo import WeakPrior
@@ -140,7 +141,7 @@ def _shapes(family: Family, k: int, given: dict[str, Any]) -> list[tuple[int, ..
         if isinstance(family, Gaussian) and not family.diagonal:
             rows = 1 if family.structure == "EEE" else k
             return [(k, d), (k,), (rows,), (rows, d, d)]
-        pooled = _shape(family, k, d)
+        pooled = variance_shape(family, k, d)
         return [(k, d), (k, d), pooled, pooled]
     return [(k,), (k,)]
 

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import digamma, xlog1py, xlogy
 
 from expmax.contract import Parameters
-from expmax.families.base import ExponentialFamily, MomentStatistics, masked_dot
 from expmax.families.bernoulli import Bernoulli
 from expmax.families.binomial import Binomial
+from expmax.families.exponential_family import ExponentialFamily, MomentStatistics, masked_dot
 from expmax.families.multinomial import Multinomial
 from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.special import log_beta, log_rising_over_factorial

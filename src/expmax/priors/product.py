@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.errors import ParameterError
-from expmax.families.product import Product, ProductStatistics, _label
+from expmax.families.product import Product, ProductStatistics
 from expmax.priors.conjugate import Conjugate, Coordinates, statistics_of
 from expmax.statistics import Array
 
@@ -48,7 +48,7 @@ class Independent(Conjugate):
         return self.parts[0].n_components
 
     def _named(self, values: list[Any]) -> dict[str, Any]:
-        return {_label(key): value for key, value in zip(self.family.keys, values, strict=True)}
+        return dict(zip(self.family.labels, values, strict=True))
 
     def _views(self, x: Array) -> list[Array]:
         x = np.asarray(x, float)
@@ -89,8 +89,8 @@ class Independent(Conjugate):
         return sum((part.log_normalizer() for part in self.parts), start=np.zeros(1))
 
     def log_density(self, parameters: Parameters) -> Array:
-        pairs = zip(self.parts, self.family.keys, strict=True)
-        return sum((p.log_density(parameters[_label(key)]) for p, key in pairs), start=np.zeros(1))
+        pairs = zip(self.parts, self.family.labels, strict=True)
+        return sum((p.log_density(parameters[label]) for p, label in pairs), start=np.zeros(1))
 
     def kl_divergence(self, other: Self) -> Array:
         pairs = zip(self.parts, other.parts, strict=True)

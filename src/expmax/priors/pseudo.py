@@ -14,8 +14,8 @@ from expmax.errors import parameter_error
 from expmax.families.base import Family
 from expmax.families.gaussian import Gaussian
 from expmax.families.log_normal import LogNormal
-from expmax.families.precision import with_precision
-from expmax.families.product import Product, ProductStatistics, _label
+from expmax.families.precision import precision_factor
+from expmax.families.product import Product, ProductStatistics
 from expmax.statistics import Additive
 
 __all__ = ["ConjugatePrior", "WeakPrior", "as_prior", "spread"]
@@ -113,11 +113,11 @@ class WeakPrior:
     def statistics(self, family: Family, marginal: Parameters, n_components: int) -> Additive:
         """The pseudo-statistics of one group of components."""
         if isinstance(family, Product):
-            pairs = zip(family.keys, family.families, strict=True)
+            pairs = zip(family.labels, family.families, strict=True)
             return ProductStatistics(
                 tuple(
-                    self.statistics(factor, marginal[_label(key)], n_components)
-                    for key, factor in pairs
+                    self.statistics(factor, marginal[label], n_components)
+                    for label, factor in pairs
                 )
             )
         rows = self.count
@@ -153,7 +153,7 @@ def spread(given: Parameters, like: Parameters, n_components: int) -> dict[str, 
             out[name] = np.broadcast_to(value, (n_components, *pattern.shape[1:])).copy()
     if "precision_cholesky" in like:  # of the covariances, or the scale matrices, just given
         matrices = out["covariance" if "covariance" in out else "scale"]
-        out["precision_cholesky"] = with_precision(out["mean"], matrices)["precision_cholesky"]
+        out["precision_cholesky"] = precision_factor(matrices)
     return out
 
 

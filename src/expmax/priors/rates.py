@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import betaln, digamma, gammaln, xlog1py, xlogy
 
 from expmax.contract import Parameters
-from expmax.families.base import ExponentialFamily, MomentStatistics
+from expmax.families.exponential_family import ExponentialFamily, MomentStatistics
 from expmax.families.gamma import Gamma
 from expmax.families.negative_binomial import NegativeBinomial
 from expmax.families.poisson import Poisson
