@@ -31,9 +31,11 @@ ESTIMATORS = {  # by the name in the file: where to find the class
     "BayesianGaussianMixture": "expmax.estimators.bayesian_mixture",
     "DawidSkene": "expmax.estimators.dawid_skene",
     "RecordLinkage": "expmax.estimators.record_linkage",
+    "TopicModel": "expmax.estimators.topic_model",
 }
 PRIVATE = {"model": "_model", "parameters": "_parameters", "encoder": "_encoder"}
-NEEDED = ("log_likelihood_", "status_", "n_features_in_")  # in every file of a fitted model
+NEEDED = ("status_", "n_features_in_")  # in every file of a fitted model
+WITHOUT_LIKELIHOOD = {"TopicModel"}  # the others hold log_likelihood_ too
 SETTINGS = {"_sklearn_version", "_metadata_request", "progress"}  # of a session, not of a model
 DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
@@ -146,9 +148,11 @@ def from_document(document: Any, source: str = "the document") -> Any:
         fitted = {name: decode(value) for name, value in document["fitted"].items()}
         if document["model"] is not None:
             private = {name: decode(document[key]) for key, name in PRIVATE.items()}
-            for name in NEEDED:
+            for name in _needed(document["estimator"]):
                 _ = fitted[name]  # a KeyError names what is not there
-            vars(estimator).update(private | fitted)
+            vars(estimator).update(
+                {name: value for name, value in private.items() if value is not None} | fitted
+            )
             estimator._publish()
         vars(estimator).update(fitted)
     except DAMAGED as error:
@@ -188,6 +192,11 @@ def _portable(estimator: Any) -> dict[str, Any]:
     }
     own = getattr(estimator, "_portable", None)
     return values if own is None else own(values)
+
+
+def _needed(kind: str) -> tuple[str, ...]:
+    """The attributes that no file of a fitted estimator may lack."""
+    return NEEDED if kind in WITHOUT_LIKELIHOOD else ("log_likelihood_", *NEEDED)
 
 
 def _estimator_class(name: str) -> Any:

@@ -320,7 +320,7 @@ def test_progress_is_called():
     seen = []
     with pytest.warns(ConvergenceWarning):
         TopicModel(2, max_iter=3, progress=lambda *args: seen.append(args)).fit(COUNTS)
-    assert [iteration for iteration, _, _ in seen] == [1, 2, 3]
+    assert [iteration for iteration, *_ in seen] == [1, 2, 3]
 
 
 # -- bad input -------------------------------------------------------------------------------------

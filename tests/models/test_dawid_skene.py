@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from expmax.compute.reduce import Serial
 from expmax.contract import Block
+from expmax.engine.problem import Problem
 from expmax.models.dawid_skene import STRUCTURES, DawidSkeneModel, DawidSkeneStarts
 from tests.models.cases import MODELS
 
@@ -120,3 +122,20 @@ def test_a_probability_that_em_sends_to_0_is_put_there_and_one_it_raises_is_not(
     )  # EM raises it: the maximum is elsewhere
     growing, _ = case.model.growing(low, statistics)
     assert growing[cell]
+
+
+@pytest.mark.parametrize("n", [6000, 60_000])
+def test_many_equal_items_do_not_look_like_a_wrong_formula(n):
+    """Adding the same number again and again rounds the same way: 340 eps of the sum at 60 000 items."""
+    model = DawidSkeneModel(3, n_workers=3)
+    confusion = np.tile(0.6 * np.eye(3) + 0.4 / 3, (3, 1, 1))
+    params = model.from_confusion(np.array([0.5, 0.3, 0.2]), confusion)
+    x, _ = model.sample(params, n, np.random.default_rng(n))
+    problem = Problem(model, [Block(x, memo={})], Serial())
+    point = problem.at(DawidSkeneStarts(model, problem.blocks).vote().params)
+    for _ in range(15):
+        expectation = point.expectation
+        gap = problem.q(point.params, point) + expectation.entropy - expectation.log_likelihood
+        assert abs(gap) < problem.rounding(point)
+        assert problem.careful_rounding(point) < 1e-6
+        point = problem.at(problem.maximize(point))

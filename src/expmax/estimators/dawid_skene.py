@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from expmax.compute.blas import single_threaded_blas
 from expmax.compute.reduce import make_compute
 from expmax.contract import Start
-from expmax.data.annotations import Annotations, Layout, Reading, by_item, read_annotations
+from expmax.data.annotations import Annotations, Layout, Reading, read_annotations
 from expmax.engine.problem import Problem
 from expmax.engine.starts import Search
 from expmax.errors import DataError, parameter_error
 from expmax.estimators import preparation as prepare
-from expmax.estimators.answers import AnswerEstimator
+from expmax.estimators.answers import AnswerTraining
+from expmax.estimators.crowd_arguments import (
+    distribution,
+    imaginary_labels,
+    item_weights,
+    known_classes,
+)
+from expmax.estimators.crowd_design import as_array, library_of
+from expmax.estimators.crowd_use import FittedCrowd, worker_quality
 from expmax.models.answers import AnswerParameters
 from expmax.models.dawid_skene import STRUCTURES, DawidSkeneModel, DawidSkeneStarts
 from expmax.statistics import Array
@@ -25,7 +31,7 @@ from expmax.statistics import Array
 __all__ = ["DawidSkene"]
 
 
-class DawidSkene(AnswerEstimator):
+class DawidSkene(FittedCrowd):
     """True classes of items and error rates of workers from nothing but the workers' labels, by EM.
 
     Given the true class k of an item, worker w gives label l with probability π_wkl, independently:
@@ -62,6 +68,10 @@ class DawidSkene(AnswerEstimator):
     random_state : int, RandomState or None
     n_jobs : int, optional
         Threads; the result does not depend on their number.
+    progress : bool or callable
+        Called as progress(iteration, objective, seconds) after each step of each run, with a fourth argument,
+        if it has room for one, the estimated seconds left (NaN where unknown); True shows a live line on
+        standard error.
 
     Attributes
     ----------
@@ -133,6 +143,7 @@ class DawidSkene(AnswerEstimator):
         accelerate: str | None = "auto",
         random_state: Any = None,
         n_jobs: int | None = None,
+        progress: Any = False,
     ) -> None:
         self.model = model
         self.prior = prior
@@ -146,6 +157,7 @@ class DawidSkene(AnswerEstimator):
         self.accelerate = accelerate
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.progress = progress
 
     # -- fitting -----------------------------------------------------------------------------------
     def fit(
@@ -176,28 +188,44 @@ class DawidSkene(AnswerEstimator):
                 f"the labels hold one value only, {data.classes[:1]}; give classes=[…] if there are others."
             )
         self.n_features_in_ = 3 if self._encoder.layout == "long" else len(data.workers)
-        weight = prepare.check_weights(_weights(sample_weight, data.items), len(data.items))
-        known = _known(labels, data)
+        self._library = library_of(X)
         model = self._build(data)
-        blocks, members = data.blocks(weight, known)
-        problem = Problem(model, blocks, make_compute(self.n_jobs))
-        source = DawidSkeneStarts(model, blocks)
+        training = self._training_data(model, data, sample_weight, labels)
+        problem = training.problem
+        source = DawidSkeneStarts(model, problem.blocks)
         given = self._given_start(model)
         first = source.vote() if given is None else given
         n_random = self._n_random(len(data.item)) if self.start == "auto" else 0
         with single_threaded_blas():
             result = self._search(problem, [first], source, n_random)
-        self._name_classes(result, problem, known is not None)
-        self._keep(problem, result)
+        self._name_classes(result, problem)
+        self._keep(training, result)
         self._counts = np.bincount(data.worker, minlength=len(data.workers)).astype(float)
         self._publish()
-        self._keep_consensus(problem, members, data)
+        self._keep_consensus(training, data)
         return self
+
+    def _training_data(
+        self, model: DawidSkeneModel, data: Annotations, sample_weight: Any, labels: Any
+    ) -> AnswerTraining:
+        weight = prepare.check_weights(item_weights(sample_weight, data.items), len(data.items))
+        blocks, members = data.blocks(weight, known_classes(labels, data))
+        return AnswerTraining(Problem(model, blocks, make_compute(self.n_jobs)), members)
+
+    def _read_again(self, X: Any, sample_weight: Any, labels: Any) -> AnswerTraining:
+        return self._training_data(self._model, self._encoder(X), sample_weight, labels)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         if self.model not in STRUCTURES:
             raise parameter_error("model", f"one of {list(STRUCTURES)}", self.model)
+        for name, rule in (
+            ("classes", "a sequence of label values"),
+            ("columns", "three columns of a long table: item, worker, label"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Iterable):
+                raise parameter_error(name, rule, value)
         if not (isinstance(self.start, Mapping) or self.start in ("auto", "majority")):
             rule = '"auto", "majority" or {"prevalence": …, "confusion": …}'
             raise parameter_error("start", rule, self.start)
@@ -207,7 +235,7 @@ class DawidSkene(AnswerEstimator):
         bare = DawidSkeneModel(k, n_workers=len(data.workers), structure=self.model)
         if self.prior is None:
             return bare
-        items, labels = _imaginary(self.prior, k)
+        items, labels = imaginary_labels(self.prior, k)
         answers = bare.imaginary(labels)
         return DawidSkeneModel(
             k,
@@ -225,15 +253,16 @@ class DawidSkene(AnswerEstimator):
         if unknown or "confusion" not in self.start:
             rule = 'a mapping with "confusion" and perhaps "prevalence"'
             raise parameter_error("start", rule, sorted(map(str, self.start)))
-        prevalence = _distribution(
+        prevalence = distribution(
             self.start.get("prevalence", np.full(k, 1.0 / k)), (k,), "prevalence"
         )
-        confusion = _distribution(self.start["confusion"], (w, k, k), "confusion")
+        confusion = distribution(self.start["confusion"], (w, k, k), "confusion")
         return Start(model.from_confusion(prevalence, confusion), "given")
 
-    def _name_classes(self, result: Search, problem: Problem, labelled: bool) -> None:
+    def _name_classes(self, result: Search, problem: Problem) -> None:
         """Call the classes of a random start after the labels that agree with them best."""
         run, model = result.best, problem.model
+        labelled = any(block.label is not None for block in problem.blocks)
         if run is None or labelled or not model.exchangeable() or not run.point.finite:
             return
         if result.records[result.best_record].kind in ("majority", "given"):
@@ -246,11 +275,9 @@ class DawidSkene(AnswerEstimator):
         order[label] = true
         run.point = problem.at(model.permute(run.point.params, order))
 
-    def _keep_consensus(
-        self, problem: Problem, members: list[NDArray[np.intp]], data: Annotations
-    ) -> None:
+    def _keep_consensus(self, training: AnswerTraining, data: Annotations) -> None:
         """Posterior of the training items, known classes as known."""
-        r, _ = self._posterior(problem.blocks, members, len(data.items))
+        r, _ = self._posterior(training.problem.blocks, training.members, len(data.items))
         self.items_, self.probabilities_ = as_array(data.items), r
         self.labels_ = self.classes_[np.argmax(r, axis=1)]
 
@@ -263,135 +290,10 @@ class DawidSkene(AnswerEstimator):
         reading: Reading = self._encoder
         self.classes_ = as_array(list(reading.classes or []))
         self.workers_ = as_array(list(reading.workers or []))
-        self.worker_quality_ = _quality(self.prevalence_, self.confusion_, self._counts)
+        self.worker_quality_ = worker_quality(self.prevalence_, self.confusion_, self._counts)
 
     def _described(self, params: AnswerParameters) -> dict[str, Array]:
         return {
             "prevalence": np.exp(params.log_weights),
             "confusion": self._model.confusion(params),
         }
-
-    # -- use ---------------------------------------------------------------------------------------
-    def _posterior(
-        self, blocks: Any, members: list[NDArray[np.intp]], n_items: int
-    ) -> tuple[Array, Array]:
-        r = np.empty((n_items, self._model.n_components))
-        evidence = np.empty(n_items)
-        for block, rows in zip(blocks, members, strict=True):
-            with np.errstate(all="ignore"):
-                r[rows], evidence[rows], _ = self._model.assign(self._parameters, block)
-        return r, evidence
-
-    def _assign(self, X: Any) -> tuple[Array, Array]:
-        check_is_fitted(self)
-        data = self._encoder(X)
-        blocks, members = data.blocks()
-        return self._posterior(blocks, members, len(data.items))
-
-    def predict_proba(self, X: Any = None) -> Array:
-        """P(true class | labels) of the items of X, sorted by identity: shape (number of items, K).
-
-        Without X, of the training items, in the order of `items_` (known classes as known). NaN where the
-        fitted confusion matrices rule an item's labels out under every class.
-        """
-        check_is_fitted(self)
-        return self.probabilities_ if X is None else self._assign(X)[0]
-
-    def predict(self, X: Any = None) -> NDArray[Any]:
-        """The consensus, in the words of the labels: shape (number of items,)."""
-        r = self.predict_proba(X)
-        impossible = np.flatnonzero(np.isnan(r).any(axis=1))
-        if len(impossible):
-            raise DataError(
-                f"item number {impossible[0]} (in sorted order) has labels that the fitted workers give "
-                "under no true class; fit with prior=…, which leaves nothing impossible."
-            )
-        return np.asarray(self.classes_[np.argmax(r, axis=1)])
-
-    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[Any]:
-        """`fit`, then the consensus of the training items."""
-        return self.fit(X, y, **fit_params).labels_
-
-    def score_samples(self, X: Any) -> Array:
-        """log p(labels of each item), nats, items sorted by identity: shape (number of items,)."""
-        return self._assign(X)[1]
-
-
-# --------------------------------------------------------------------------------------------------
-def as_array(values: list[Any]) -> NDArray[Any]:
-    """Identities as an array of their own type; of objects where they are of several."""
-    if len({type(value) for value in values}) > 1:
-        out = np.empty(len(values), object)
-        out[:] = values
-        return out
-    return np.array(values)
-
-
-def _weights(given: Any, items: list[Any]) -> ArrayLike | None:
-    if given is None or (np.ndim(given) == 0 and not isinstance(given, Mapping)):
-        return given
-    values = by_item(given, items, "sample_weight")
-    if values is not None and any(value is None for value in values):
-        missing = items[values.index(None)]
-        raise parameter_error("sample_weight", f"given for every item; none for {missing!r}", given)
-    return values
-
-
-def _known(labels: Any, data: Annotations) -> NDArray[np.int64] | None:
-    """Codes of the known classes, −1 unknown."""
-    values = by_item(labels, data.items, "labels")
-    if values is None:
-        return None
-    code = {value: i for i, value in enumerate(data.classes)}
-    found = np.full(len(values), -1, np.int64)
-    for i, value in enumerate(values):
-        plain = value.item() if isinstance(value, np.generic) else value
-        if plain in code:
-            found[i] = code[plain]
-        elif not (plain is None or plain != plain or plain == -1):
-            rule = f"made of classes {data.classes}, or None, NaN or -1 where unknown"
-            raise parameter_error("labels", rule, value)
-    return found
-
-
-def _imaginary(prior: Any, k: int) -> tuple[Array, Array]:
-    """Imaginary items of each class (K,), and labels a worker (K true, K given)."""
-    given = prior if isinstance(prior, Mapping) else {"prevalence": prior, "confusion": prior}
-    if set(given) - {"prevalence", "confusion"}:
-        raise parameter_error("prior", 'a mapping of "confusion" and "prevalence"', prior)
-    parts = []
-    for name, shape in (("prevalence", (k,)), ("confusion", (k, k))):
-        try:
-            value = np.asarray(given.get(name, 0.0), float)
-            value = np.broadcast_to(value, shape)
-        except (TypeError, ValueError):
-            rule = f"a number, or for {name} an array of shape {shape}"
-            raise parameter_error("prior", rule, given.get(name)) from None
-        if not (np.isfinite(value).all() and (value >= 0).all()):
-            raise parameter_error("prior", "finite and at least 0", given[name])
-        parts.append(value.astype(float))
-    return parts[0], parts[1]
-
-
-def _distribution(value: Any, shape: tuple[int, ...], name: str) -> Array:
-    array = np.asarray(value, float)
-    if array.shape != shape or (array < 0).any() or not np.allclose(array.sum(axis=-1), 1.0):
-        raise parameter_error(
-            "start", f"probabilities that sum to 1 for {name}, shape {shape}", value
-        )
-    return array
-
-
-def _quality(prevalence: Array, confusion: Array, counts: Array) -> dict[str, Array]:
-    """How much each worker's labels tell, under the prevalences, nats."""
-    joint = prevalence[:, None] * confusion  # shape (W, K, K)
-    label = joint.sum(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(joint > 0, joint * np.log(confusion), 0.0).sum(axis=(1, 2))
-        whole = -np.where(label > 0, label * np.log(label), 0.0).sum(axis=(1, 2))
-    return {
-        "labels": counts,
-        "accuracy": np.einsum("wkk->w", joint),
-        "entropy": entropy,
-        "information": np.maximum(whole - entropy, 0.0),
-    }

@@ -23,6 +23,7 @@ from expmax.estimators.gaussian_shapes import expand, from_published, published,
 from expmax.estimators.gaussian_starts import RECIPES
 from expmax.estimators.outcome import not_converged
 from expmax.estimators.search import EFFORT
+from expmax.estimators.shared import check_run
 from expmax.estimators.sklearn_arguments import (
     check_precisions,
     check_weights,
@@ -174,14 +175,14 @@ class GaussianMixture(GaussianSearch):
     # -- arguments ---------------------------------------------------------------------------------
     def _check_parameters(self) -> None:
         prepare.positive_integer("n_components", self.n_components)
-        prepare.refuse_tolerance(self.tol)
+        check_run(
+            tol=self.tol,
+            max_iter=self.max_iter,
+            n_init=self.n_init,
+            random_state=self.random_state,
+            least_iter=0,
+        )
         prepare.refuse_tolerance(self.reg_covar, "reg_covar")
-        prepare.refuse_random_state(self.random_state)
-        prepare.positive_integer("max_iter", self.max_iter, 0)
-        if not (isinstance(self.n_init, str) and self.n_init == "auto"):
-            if isinstance(self.n_init, str):
-                raise parameter_error("n_init", '"auto" or an integer of at least 1', self.n_init)
-            prepare.positive_integer("n_init", self.n_init)
         prepare.positive_integer("verbose_interval", self.verbose_interval)
         if not isinstance(self.verbose, bool | np.bool_):
             prepare.positive_integer("verbose", self.verbose, 0)

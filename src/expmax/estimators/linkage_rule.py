@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 from expmax.errors import ParameterError, parameter_error
 from expmax.statistics import Array
 
-__all__ = ["ErrorRates", "LinkageRule", "Patterns", "Thresholds"]
+__all__ = [
+    "ErrorRates",
+    "LinkageRule",
+    "Patterns",
+    "Thresholds",
+    "is_number",
+    "refuse_cuts",
+]
 
 MOST = 1 << 22  # patterns that are enumerated
 
@@ -88,8 +96,7 @@ class LinkageRule:
 
     def rates(self, upper: float, lower: float | None = None) -> ErrorRates:
         """Error rates of a pair of thresholds, bits; without `lower` nothing is left undecided."""
-        if lower is not None and lower > upper:
-            raise parameter_error("lower", f"at most upper={upper:g}", lower)
+        refuse_cuts(upper, lower)
         weight, m, u = self._table()
         match = weight >= upper
         other = ~match if lower is None else (weight <= lower) & ~match
@@ -111,7 +118,7 @@ class LinkageRule:
             ("false_match_rate", false_match_rate),
             ("false_non_match_rate", false_non_match_rate),
         ):
-            if not 0 <= rate < 1:
+            if not (is_number(rate) and 0 <= rate < 1):
                 raise parameter_error(name, "at least 0 and below 1", rate)
         weight, m, u = self._table()
         cuts = _distinct_weights(weight)
@@ -128,6 +135,19 @@ class LinkageRule:
         upper = float(levels[n_match - 1]) if n_match else np.inf
         lower = float(levels[len(levels) - n_other]) if n_other else -np.inf
         return Thresholds(upper, lower, self.rates(upper, lower))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number other than NaN."""
+    return isinstance(value, int | float | np.number) and value == value
+
+
+def refuse_cuts(upper: Any, lower: Any) -> None:
+    """Match weights of a rule must be numbers, the lower one at most the upper."""
+    if not is_number(upper):
+        raise parameter_error("upper", "a match weight, bits", upper)
+    if lower is not None and not (is_number(lower) and lower <= upper):
+        raise parameter_error("lower", f"a match weight, bits, at most upper={upper:g}", lower)
 
 
 def _distinct_weights(weight: Array) -> NDArray[np.intp]:

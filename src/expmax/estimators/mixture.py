@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from expmax.estimators.building import build_mixture
 from expmax.estimators.given import check_partition, given_start, is_partition
 from expmax.estimators.outcome import accepted, not_converged, tell
 from expmax.estimators.search import EFFORT, budget_of, search_mixture
+from expmax.estimators.shared import check_run
 from expmax.estimators.training import KEPT_BYTES, Training, make_training
 from expmax.estimators.use import FittedMixture
 from expmax.families.base import Family
@@ -219,11 +219,12 @@ class Mixture(FittedMixture):
         return super().__getstate__() | {"_training": None}
 
     def _check_parameters(self) -> None:
-        prepare.refuse_tolerance(self.tol)
-        prepare.refuse_random_state(self.random_state)
-        prepare.positive_integer("max_iter", self.max_iter)
-        if self.n_init != "auto":
-            prepare.positive_integer("n_init", self.n_init)
+        check_run(
+            tol=self.tol,
+            max_iter=self.max_iter,
+            n_init=self.n_init,
+            random_state=self.random_state,
+        )
         if self.effort not in EFFORT:
             raise parameter_error("effort", f"one of {sorted(EFFORT)}", self.effort)
         if self.inference not in INFERENCES:
@@ -363,9 +364,3 @@ class Mixture(FittedMixture):
         from expmax.reports.summary import summary
 
         return summary(self)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write a model file (JSON) that `expmax.load` reads."""
-        from expmax.persistence import save
-
-        save(self, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from expmax.engine.certificate import Certificate
 from expmax.engine.history import History
 from expmax.engine.loop import Run, ascend
 from expmax.engine.problem import Point, Problem
+from expmax.estimators.shared import Progress
 from expmax.inference.documents import Documents
 from expmax.models.topics import TopicParameters, Topics, TopicStatistics
 from expmax.statistics import Array
@@ -22,15 +23,15 @@ __all__ = [
     "Remembering",
     "Schedule",
     "batch",
+    "batch_from_each",
     "online_certificate",
+    "online_in_order",
     "online_passes",
     "online_update",
 ]
 
 TIGHTEST = 1e-6  # mean change of γ below which a document step is as good as exact
 ADVICE = "Mini-batch updates prove no ascent: fit with learning='batch' for a certificate."
-
-Report = Callable[[int, float], None]
 
 
 # -- batch -----------------------------------------------------------------------------------------
@@ -55,7 +56,7 @@ def batch(
     max_iter: int,
     may_keep: bool,
     certifier: np.random.Generator | None,
-    on_step: Report | None,
+    progress: Progress,
 ) -> Run:
     """Climb the bound to where hardly anything is left to gain.
 
@@ -64,7 +65,7 @@ def batch(
     worse optimum of some document, they go on from where they ended, which can lower nothing. Those of the
     certificate are exact.
     """
-    options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "on_step": on_step}
+    options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "watch": progress.watch}
     run = ascend(problem, problem.at(params), **options)
     while _fell(run) and problem.before is not None:
         model: Topics = problem.model
@@ -84,6 +85,22 @@ def batch(
     problem.model = replace(problem.model, keep=True)
     exact = replace(run.point.params, exact=True, kept=run.point.expectation.statistics.kept)
     return _again(problem, run.history, exact, {**options, "certifier": certifier})
+
+
+def batch_from_each(
+    problem: Remembering,
+    starts: Sequence[TopicParameters],
+    certifiers: Sequence[np.random.Generator | None],
+    **options: Any,
+) -> list[Run]:
+    """`batch` from one start after the other, each with the model as it is now; an interrupt ends them."""
+    fresh, runs = problem.model, []
+    for params, certifier in zip(starts, certifiers, strict=True):
+        problem.model = fresh
+        runs.append(batch(problem, params, certifier=certifier, **options))
+        if runs[-1].status == "interrupted":
+            break
+    return runs
 
 
 def _fell(run: Run) -> bool:
@@ -137,6 +154,37 @@ def online_update(
     return replace(params, pseudo_counts=counts), float(expectation.log_likelihood)
 
 
+def online_in_order(
+    problem: Problem,
+    params: TopicParameters,
+    documents: Documents,
+    weight: Array,
+    schedule: Schedule,
+    *,
+    n_updates: int,
+    n_seen: float,
+    total: float | None,
+) -> tuple[TopicParameters, int]:
+    """Updates from documents in the order given, and how many there are now.
+
+    Parameters
+    ----------
+    n_updates, n_seen : int, float
+        Updates made and documents seen before.
+    total : float, optional
+        D, the size of the whole collection; default: the documents seen by then.
+    """
+    for start in range(0, len(documents), schedule.batch_size):
+        stop = min(start + schedule.batch_size, len(documents))
+        own = weight[start:stop]
+        n_seen += float(own.sum())
+        block = Block(documents.part(start, stop), own)  # type: ignore[arg-type]
+        share = schedule.step(n_updates)
+        params, _ = online_update(problem, params, [block], total or n_seen, share)
+        n_updates += 1
+    return params, n_updates
+
+
 def online_passes(
     problem: Problem,
     params: TopicParameters,
@@ -146,7 +194,7 @@ def online_passes(
     *,
     n_passes: int,
     rng: np.random.Generator,
-    on_step: Report | None,
+    progress: Progress,
 ) -> tuple[Run, int]:
     """Passes over the documents in random mini-batches, and the number of updates.
 
@@ -169,8 +217,7 @@ def online_passes(
                 t += 1
             total = tree_sum(met)
             history.append(total, total + params.log_prior, nan, nan, nan, "online")
-            if on_step is not None:
-                on_step(i + 1, history.objective[-1])
+            progress.tell(i + 1, history.objective[-1])
     except KeyboardInterrupt:
         status = "interrupted"
     point = problem.at(params)

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.compute.blas import single_threaded_blas
 from expmax.compute.reduce import make_compute
-from expmax.contract import Block
 from expmax.engine.loop import Run, certificate_of
 from expmax.engine.problem import Problem
 from expmax.engine.starts import StartRecord
-from expmax.errors import ConvergenceWarning, ImpossibleDataError, parameter_error
+from expmax.errors import ConvergenceWarning
 from expmax.estimators import preparation as prepare
+from expmax.estimators import topic_arguments as arguments
 from expmax.estimators import topic_fit
 from expmax.estimators.documents import document_blocks, read_documents
+from expmax.estimators.outcome import CONVERGED
+from expmax.estimators.search import seed_of
+from expmax.estimators.shared import Progress
+from expmax.estimators.topic_use import FittedTopics, perplexity_of
 from expmax.inference.documents import Documents
-from expmax.models.topics import TopicParameters, Topics
+from expmax.models.topics import TopicParameters
 from expmax.statistics import Array
 
 __all__ = ["TopicModel"]
 
-CONVERGED = ("stationary", "boundary")
 TOL_PER_WORD = 1e-5  # nats
-ITERATIONS = {"batch": 1000, "online": 10}
 KEPT = 1 << 22  # numbers that may be kept for a certificate: γ of every document
-WORTH = 4  # documents from which on numba's import pays: a pass takes about 1 ms each without
+OF_A_FIT = (
+    "lower_bound_",
+    "perplexity_",
+    "history_",
+    "certificate_",
+    "starts_",
+    "n_iter_",
+    "n_expect_",
+)
 
 
-class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TopicModel(FittedTopics):
     """Latent Dirichlet allocation by variational EM, in batches or online.
 
     Topic k is a distribution β_k ~ Dirichlet(η) over the words, document d has topic proportions
@@ -84,7 +90,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Threads; the result does not depend on their number.
     random_state : int, RandomState or None
     progress : bool or callable
-        Called as progress(pass, bound, seconds) after each pass; True prints them.
+        Called as progress(pass, bound, seconds) after each pass, with a fourth argument, if it has room for
+        one, the estimated seconds left (NaN where unknown); True shows a live line on standard error.
 
     Attributes
     ----------
@@ -102,8 +109,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         "bound".
     status_, converged_, certificate_, n_iter_, n_expect_, history_, starts_, n_parameters_
         `history_.objective` is the bound pass by pass. Online learning is always "uncertified".
-    n_batch_iter_ : int
-        Online updates made.
+    n_batch_iter_, n_documents_seen_ : int, float
+        Online updates made, and documents (their weights) that the topics rest on.
 
     Raises
     ------
@@ -198,25 +205,31 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         sample_weight : array, shape (n,), optional
             Weight k is k copies of the document.
         """
-        self._check_parameters()
-        documents, shape = read_documents(X)
-        prepare.validate_features(self, X, reset=True)
-        weight = prepare.check_weights(sample_weight, len(documents))
-        weight = np.ones(len(documents)) if weight is None else weight
+        arguments.check_arguments(self, online=self.learning == "online")
+        documents, n_words, weight = self._read_training(X, sample_weight, reset=True)
         if not weight.all():
             used = np.flatnonzero(weight)
             documents, weight = documents.take(used), weight[used]
-        seeds = self._seeds()
-        starts = self._starts(documents, shape[1], seeds)
-        model = self._build(shape[1])
+        seeds = seed_of(self.random_state)
+        starts = arguments.starts(self, len(documents), n_words, seeds)
+        fit = self._fit_online if self.learning == "online" else self._fit_batch
         with single_threaded_blas():
-            blocks = document_blocks(documents, weight, shape[1])
-            problem = topic_fit.Remembering(model, blocks, make_compute(self.n_jobs))
-            if self.learning == "online":
-                self._fit_online(problem, documents, weight, starts, seeds)
-            else:
-                self._fit_batch(problem, documents, weight, starts, seeds)
+            blocks = document_blocks(documents, weight, n_words)
+            model, compute = arguments.build(self, n_words), make_compute(self.n_jobs)
+            problem = topic_fit.Remembering(model, blocks, compute)
+            self.n_documents_seen_ = float(weight.sum())
+            self._words_seen = _words(documents, weight)
+            fit(problem, documents, weight, starts, seeds)
         return self
+
+    def _read_training(
+        self, X: Any, sample_weight: ArrayLike | None, *, reset: bool
+    ) -> tuple[Documents, int, Array]:
+        """Documents, number of words and weights."""
+        documents, shape = read_documents(X)
+        prepare.validate_features(self, X, reset=reset)
+        weight = prepare.check_weights(sample_weight, len(documents))
+        return documents, shape[1], np.ones(len(documents)) if weight is None else weight
 
     def _fit_batch(
         self,
@@ -226,33 +239,28 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         starts: list[TopicParameters],
         seeds: np.random.SeedSequence,
     ) -> None:
-        words = _words(documents, weight)
-        tol = TOL_PER_WORD * max(words, 1.0) if self.tol is None else float(self.tol)
-        runs: list[Run] = []
+        tol = TOL_PER_WORD * max(self._words_seen, 1.0) if self.tol is None else float(self.tol)
         may_keep = self.certify is True or len(documents) * int(self.n_topics) <= KEPT
-        fresh = problem.model
-        for params in starts:
-            problem.model = fresh
-            run = topic_fit.batch(
+        with Progress(self.progress, tol) as progress:
+            runs = topic_fit.batch_from_each(
                 problem,
-                params,
+                starts,
+                arguments.certifiers(self, may_keep, seeds, len(starts)),
                 tol=tol,
-                max_iter=self._passes(),
+                max_iter=arguments.passes(self),
                 may_keep=may_keep,
-                certifier=self._certifier(may_keep, seeds),
-                on_step=self._on_step(),
+                progress=progress,
             )
-            runs.append(run)
-            if run.status == "interrupted":
-                break
         best = max(runs, key=lambda run: run.point.objective)
         agree = [run.point.objective > best.point.objective - 2.0 * tol for run in runs]
         self.certificate_ = certificate_of(problem, best, len(runs), sum(agree))
         kind = "random" if self.init is None else "given"
         self.starts_ = [
-            StartRecord(kind, i, run.point.objective, run.status) for i, run in enumerate(runs)
+            StartRecord(kind, i, run.point.objective, run.status, same)
+            for i, (run, same) in enumerate(zip(runs, agree, strict=True))
         ]
-        self._accept(problem, best, words)
+        self.n_batch_iter_ = 0
+        self._accept(problem, best)
         if not self.converged_ and not (best.status == "uncertified" and self.certify is False):
             self._warn(best)
 
@@ -264,161 +272,67 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         starts: list[TopicParameters],
         seeds: np.random.SeedSequence,
     ) -> None:
-        run, self.n_batch_iter_ = topic_fit.online_passes(
-            problem,
-            starts[0],
-            documents,
-            weight,
-            self._schedule(),
-            n_passes=self._passes(),
-            rng=np.random.default_rng(seeds.spawn(1)[0]),
-            on_step=self._on_step(),
-        )
-        self.n_documents_seen_ = float(weight.sum())
+        with Progress(self.progress, 0.0) as progress:
+            run, self.n_batch_iter_ = topic_fit.online_passes(
+                problem,
+                starts[0],
+                documents,
+                weight,
+                arguments.schedule_of(self),
+                n_passes=arguments.passes(self),
+                rng=np.random.default_rng(seeds.spawn(1)[0]),
+                progress=progress,
+            )
         self.certificate_ = topic_fit.online_certificate(run, problem.rounding(run.point))
-        self.starts_ = [StartRecord("random", 0, run.point.objective, run.status)]
-        self._accept(problem, run, _words(documents, weight))
+        kind = "random" if self.init is None else "given"
+        self.starts_ = [StartRecord(kind, 0, run.point.objective, run.status, True)]
+        self._accept(problem, run)
 
     def partial_fit(self, X: Any, y: Any = None, *, sample_weight: ArrayLike | None = None) -> Self:
         """Update the topics online with some more documents, in the order given.
 
-        The first call starts as `fit` does; a call after `fit` goes on from its topics.
+        The first call starts as `fit` does; a call after `fit` goes on from its topics. What a fit says of its
+        end (`lower_bound_`, `history_`, `certificate_` …) does not hold of the new topics and is gone.
 
         Parameters
         ----------
         X, y, sample_weight
             As for `fit`.
         """
-        self._check_parameters()
+        arguments.check_arguments(self, online=True)
         first = not hasattr(self, "_parameters")
-        documents, shape = read_documents(X)
-        prepare.validate_features(self, X, reset=first)
-        weight = prepare.check_weights(sample_weight, len(documents))
-        weight = np.ones(len(documents)) if weight is None else weight
+        if not first:
+            arguments.refuse_other_topics(self, self._parameters)
+        documents, n_words, weight = self._read_training(X, sample_weight, reset=first)
         if first:
-            self._parameters = self._starts(documents, shape[1], self._seeds())[0]
-        if not hasattr(self, "n_batch_iter_"):
-            self.n_batch_iter_, self.n_documents_seen_ = 0, 0.0
-        self._model = self._build(shape[1])
-        params, schedule = self._parameters, self._schedule()
+            seeds = seed_of(self.random_state)
+            self._parameters = arguments.starts(self, len(documents), n_words, seeds)[0]
+            self.n_batch_iter_, self.n_documents_seen_, self._words_seen = 0, 0.0, 0.0
+        self._model = arguments.build(self, n_words)
         problem = Problem(self._model, [], make_compute(self.n_jobs))
         with single_threaded_blas():
-            for start in range(0, len(documents), schedule.batch_size):
-                stop = min(start + schedule.batch_size, len(documents))
-                own = weight[start:stop]
-                self.n_documents_seen_ += float(own.sum())
-                total = self.total_documents or self.n_documents_seen_
-                block = Block(documents.part(start, stop), own)  # type: ignore[arg-type]
-                share = schedule.step(self.n_batch_iter_)
-                params, _ = topic_fit.online_update(problem, params, [block], total, share)
-                self.n_batch_iter_ += 1
-        self._parameters = params
-        self.status_, self.converged_ = "uncertified", False
+            self._parameters, self.n_batch_iter_ = topic_fit.online_in_order(
+                problem,
+                self._parameters,
+                documents,
+                weight,
+                arguments.schedule_of(self),
+                n_updates=self.n_batch_iter_,
+                n_seen=self.n_documents_seen_,
+                total=self.total_documents,
+            )
+        self.n_documents_seen_ += float(weight.sum())
+        self._words_seen += _words(documents, weight)
+        self.kind_, self.status_, self.converged_ = "bound", "uncertified", False
+        for name in OF_A_FIT:
+            if hasattr(self, name):
+                delattr(self, name)
         self._publish()
         return self
 
-    # -- what a fit needs --------------------------------------------------------------------------
-    def _check_parameters(self) -> None:
-        prepare.positive_integer("n_topics", self.n_topics)
-        prepare.positive_integer("n_init", self.n_init)
-        prepare.positive_integer("batch_size", self.batch_size)
-        prepare.positive_integer("max_document_iter", self.max_document_iter)
-        prepare.refuse_tolerance(self.document_tol, "document_tol")
-        prepare.refuse_random_state(self.random_state)
-        if self.max_iter is not None:
-            prepare.positive_integer("max_iter", self.max_iter, 0)
-        if self.tol is not None:
-            prepare.refuse_tolerance(self.tol)
-        choices: dict[str, tuple[Any, ...]] = {
-            "learning": ("batch", "online"),
-            "topics": ("distribution", "point"),
-            "learn_document_prior": (False, True, "symmetric"),
-            "learn_topic_prior": (False, True),
-            "certify": ("auto", True, False),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if not any(value is one or value == one for one in allowed):
-                raise parameter_error(name, f"one of {allowed}", value)
-        if not 0.5 < self.learning_decay <= 1.0:
-            raise parameter_error("learning_decay", "above 0.5 and at most 1", self.learning_decay)
-        if not self.learning_offset >= 1.0:
-            raise parameter_error("learning_offset", "at least 1", self.learning_offset)
-        if self.total_documents is not None and not self.total_documents > 0:
-            raise parameter_error("total_documents", "positive, or None", self.total_documents)
-        if self.learn_topic_prior and self.topics == "point":
-            raise parameter_error("learn_topic_prior", 'False with topics="point"', True)
-        if self.learning == "online" and (self.learn_document_prior or self.learn_topic_prior):
-            raise parameter_error(
-                "learn_document_prior and learn_topic_prior", 'False with learning="online"', True
-            )
-
-    def _build(self, n_words: int) -> Topics:
-        learn: Any = "vector" if self.learn_document_prior is True else self.learn_document_prior
-        return Topics(
-            int(self.n_topics),
-            n_words,
-            max_rounds=int(self.max_document_iter),
-            document_tol=float(self.document_tol),
-            learn_document_prior=learn,
-            learn_topic_prior=bool(self.learn_topic_prior),
-        )
-
-    def _seeds(self) -> np.random.SeedSequence:
-        state = check_random_state(self.random_state)
-        return np.random.SeedSequence(int(state.randint(np.iinfo(np.int32).max)))
-
-    def _starts(
-        self, documents: Documents, n_words: int, seeds: np.random.SeedSequence
-    ) -> list[TopicParameters]:
-        """Parameters to start from: the given one, or random ones."""
-        shape = (int(self.n_topics), n_words)
-        default = 1.0 / shape[0]
-        alpha = _prior("document_prior", self.document_prior, default, shape[0])
-        point = self.topics == "point"
-        eta = _prior("topic_prior", self.topic_prior, 0.0 if point else default, n_words, point)
-        if self.init is None:
-            rngs = [np.random.default_rng(seed) for seed in seeds.spawn(int(self.n_init))]
-            tables = [rng.gamma(100.0, 0.01, shape[::-1]) for rng in rngs]
-        else:
-            given = np.asarray(self.init, float)
-            if given.shape != shape or not ((given > 0) & np.isfinite(given)).all():
-                rule = f"positive numbers of shape {shape}"
-                raise parameter_error("init", rule, f"shape {given.shape}")
-            tables = [np.ascontiguousarray(given.T)]
-        compiled = len(documents) >= WORTH
-        return [TopicParameters(table, alpha, eta, point, compiled) for table in tables]
-
-    def _passes(self) -> int:
-        return ITERATIONS[self.learning] if self.max_iter is None else int(self.max_iter)
-
-    def _schedule(self) -> topic_fit.Schedule:
-        return topic_fit.Schedule(
-            int(self.batch_size), float(self.learning_offset), float(self.learning_decay)
-        )
-
-    def _certifier(
-        self, may_keep: bool, seeds: np.random.SeedSequence
-    ) -> np.random.Generator | None:
-        wanted = may_keep if isinstance(self.certify, str) else self.certify
-        possible = self.topics == "distribution"
-        possible = possible and not (self.learn_document_prior or self.learn_topic_prior)
-        return np.random.default_rng(seeds.spawn(1)[0]) if wanted and possible else None
-
-    def _on_step(self) -> topic_fit.Report | None:
-        if not self.progress:
-            return None
-        begun = time.perf_counter()
-        show = self.progress if callable(self.progress) else _print
-
-        def report(iteration: int, bound: float) -> None:
-            show(iteration, bound, time.perf_counter() - begun)
-
-        return report
-
     # -- results -----------------------------------------------------------------------------------
-    def _accept(self, problem: Problem, run: Run, words: float) -> None:
-        self._model = self._build(problem.model.n_words)
+    def _accept(self, problem: Problem, run: Run) -> None:
+        self._model = arguments.build(self, problem.model.n_words)
         params = run.point.params
         self.status_ = str(run.status)
         self.converged_ = run.status in CONVERGED
@@ -427,7 +341,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.history_ = run.history
         self.kind_ = "bound"
         self.lower_bound_ = float(run.point.objective)
-        self.perplexity_ = _perplexity(self.lower_bound_, words)
+        self.perplexity_ = perplexity_of(self.lower_bound_, self._words_seen)
         order = np.arange(self._model.n_topics)
         if self.init is None:
             order = np.argsort(-params.pseudo_counts.sum(axis=0), kind="stable")
@@ -441,18 +355,20 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self._publish()
 
     def _publish(self) -> None:
-        params = self._parameters
+        """Fitted attributes in the field's words."""
+        params, model = self._parameters, self._model
         self.components_ = np.ascontiguousarray(params.pseudo_counts.T)
         self.topic_words_ = self.components_ / self.components_.sum(axis=1, keepdims=True)
-        self.document_prior_, self.topic_prior_ = params.document_prior, params.topic_prior
+        self.document_prior_ = params.document_prior.copy()
+        self.topic_prior_ = params.topic_prior.copy()
         self.params_ = {
             "components": self.components_,
             "document_prior": self.document_prior_,
             "topic_prior": self.topic_prior_,
         }
         k, v = self.components_.shape
-        learned = k if self.learn_document_prior is True else bool(self.learn_document_prior)
-        self.n_parameters_ = k * (v - 1) + learned + bool(self.learn_topic_prior)
+        learned = {False: 0, "symmetric": 1, "vector": k}[model.learn_document_prior]
+        self.n_parameters_ = k * (v - 1) + learned + model.learn_topic_prior
         self._n_features_out = k
 
     def _warn(self, run: Run) -> None:
@@ -463,116 +379,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             stacklevel=4,
         )
 
-    # -- use ---------------------------------------------------------------------------------------
-    def _infer(self, X: Any) -> tuple[Array, Array, Documents]:
-        """γ and the bound of every document."""
-        check_is_fitted(self)
-        documents, _ = read_documents(X)
-        prepare.validate_features(self, X, reset=False)
-        model, params = self._model, self._parameters
-        blocks = document_blocks(documents, None, model.n_words)
-        gamma, bound = np.empty((len(documents), model.n_topics)), np.empty(len(documents))
-        _ = params.log_topics  # computed once, before threads ask for it
-
-        def one(block: Block) -> int:
-            part: Any = block.x
-            assert block.weight is not None
-            with np.errstate(invalid="ignore"):
-                sums = model.infer(params, part, block.weight, assign=False)
-            own = slice(part.first, part.first + len(part))
-            gamma[own], bound[own] = sums.proportions, sums.bound
-            return 0
-
-        with single_threaded_blas():
-            make_compute(self.n_jobs).total(one, blocks)
-        bound[np.isnan(bound)] = -np.inf  # a word that no topic holds
-        return gamma, bound, documents
-
-    def transform(self, X: Any) -> Array:
-        """Topic proportions E θ_d = γ_d / Σγ_d of each document: shape (n, n_topics).
-
-        A document without words gets the prior's mean.
-
-        Raises
-        ------
-        ImpossibleDataError
-            A document holds a word of probability zero under every (point) topic.
-        """
-        gamma, bound, _ = self._infer(X)
-        bad = np.flatnonzero(np.isneginf(bound))
-        if len(bad):
-            raise ImpossibleDataError(
-                f"document {bad[0]} holds a word of probability zero under every topic; drop the "
-                "word, or fit with a topic_prior."
-            )
-        return np.asarray(gamma / gamma.sum(axis=1, keepdims=True))
-
-    def score_samples(self, X: Any) -> Array:
-        """The bound of each document given the topics, nats: shape (n,); −inf where it is impossible."""
-        return self._infer(X)[1]
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean of `score_samples`: nats a document."""
-        return float(self.score_samples(X).mean())
-
-    def bound(self, X: Any) -> float:
-        """Σ_d bound_d − Σ_k KL(q(β_k) ‖ p(β_k)), nats: what `fit` raises (scikit-learn's `score`)."""
-        return float(self.score_samples(X).sum()) + self._parameters.log_prior
-
-    def perplexity(self, X: Any, *, topics: bool = True) -> float:
-        """exp(−bound per word).
-
-        Parameters
-        ----------
-        topics : bool
-            Whether −KL(q(β) ‖ p(β)) is part of the bound, as in scikit-learn; False suits documents held out.
-        """
-        _, bound, documents = self._infer(X)
-        total = float(bound.sum()) + (self._parameters.log_prior if topics else 0.0)
-        return _perplexity(total, float(documents.counts.sum()))
-
-    def top_words(
-        self, feature_names: Sequence[str] | ArrayLike | None = None, n: int = 10
-    ) -> list[list[Any]]:
-        """The n most probable words of each topic, the most probable first.
-
-        Parameters
-        ----------
-        feature_names : sequence of str, optional
-            A name for every column; default: those of the training table, or else positions.
-        n : int
-        """
-        check_is_fitted(self)
-        prepare.positive_integer("n", n)
-        n_words = self.components_.shape[1]
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", np.arange(n_words))
-        names = np.asarray(feature_names)
-        if names.shape != (n_words,):
-            raise parameter_error("feature_names", f"of length {n_words}", names.shape)
-        order = np.argsort(-self.components_, axis=1, kind="stable")[:, :n]
-        return [names[row].tolist() for row in order]
-
-
-def _prior(name: str, given: Any, default: float, size: int, zero: bool = False) -> Array:
-    """A number or a vector as a vector of positive numbers (or zeros, if allowed)."""
-    value = np.asarray(default if given is None else given)
-    rule = f"{'at least 0' if zero else 'positive'}: a number, or an array of shape ({size},)"
-    if value.dtype.kind not in "iuf" or value.shape not in ((), (size,)):
-        raise parameter_error(name, rule, given)
-    if not (np.isfinite(value) & ((value >= 0) if zero else (value > 0))).all():
-        raise parameter_error(name, rule, given)
-    return np.array(np.broadcast_to(value.astype(float), (size,)))
-
 
 def _words(documents: Documents, weight: Array) -> float:
     """Σ_d weight_d Σ_w c_dw."""
     return float(np.repeat(weight, np.diff(documents.offsets)) @ documents.counts)
-
-
-def _perplexity(bound: float, words: float) -> float:
-    return float(np.exp(-bound / words)) if words > 0 else float("nan")
-
-
-def _print(iteration: int, bound: float, seconds: float) -> None:
-    print(f"pass {iteration}: bound {bound:.6g} nats, {seconds:.1f} s")

@@ -21,6 +21,7 @@ from expmax.data.reading import read_table
 from expmax.data.tables import Table
 from expmax.errors import ImpossibleDataError, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
+from expmax.estimators.shared import Criteria, Saved
 from expmax.estimators.training import Training, log_hard, make_training, rows_at_a_time
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.statistics import Array
@@ -32,14 +33,20 @@ if TYPE_CHECKING:
 __all__ = ["FittedMixture"]
 
 
-class FittedMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
+class FittedMixture(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    Criteria,
+    Saved,
+    BaseEstimator,
+):
     """Methods that need a fitted mixture; fitting is the subclass's."""
 
     inference: str
     random_state: Any
     n_jobs: int | None
     log_likelihood_: float
-    n_parameters_: int
     _model: MixtureModel
     _parameters: MixtureParameters
     _encoder: prepare.Encoder
@@ -126,7 +133,6 @@ class FittedMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
         return self._model.sample(self._parameters, n_samples, rng)
 
     def _total(self, X: Any) -> tuple[float, float, float]:
-        """Log-likelihood, Σ w and the hard-assignment penalty of data (default: training data)."""
         check_is_fitted(self)
         if X is None:
             return self.log_likelihood_, self._total_weight, self._hardness()
@@ -206,17 +212,3 @@ class FittedMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMi
             assert self._training is not None
             self._log_hard = log_hard(*self._fitted(), self._training.problem.blocks)
         return self._log_hard
-
-    def aic(self, X: Any = None) -> float:
-        """Akaike's criterion −2ℓ + 2p; smaller is better."""
-        return -2.0 * self._total(X)[0] + 2.0 * self.n_parameters_
-
-    def bic(self, X: Any = None) -> float:
-        """Schwarz's criterion −2ℓ + p log n, n = Σ w; smaller is better."""
-        log_likelihood, n, _ = self._total(X)
-        return -2.0 * log_likelihood + self.n_parameters_ * float(np.log(n))
-
-    def icl(self, X: Any = None) -> float:
-        """BIC − 2 Σ log max_k r_ik (integrated completed likelihood); smaller is better."""
-        log_likelihood, n, hard = self._total(X)
-        return -2.0 * log_likelihood + self.n_parameters_ * float(np.log(n)) - 2.0 * hard

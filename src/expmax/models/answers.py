@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from expmax.contract import Block, Expectation
+from expmax.contract import Block, Expectation, iterate_rows
 from expmax.inference.responsibilities import clamp_labels, soft_assign
 from expmax.statistics import Additive, Array
 
@@ -32,6 +32,9 @@ LEAST = 1e-6  # expected answers below which nothing is known of a segment
 TINY = 1e-290  # expected answers below which there are none: their share may not be a number
 MANY, FEW = 1000, 32  # units and classes from and to which posteriors are taken class by class
 LOWEST = -1e300
+SLICE = (
+    2048  # units whose answers are added up one after the other: up to SLICE / 2 roundings alike
+)
 MOST_EDGES = 1000  # probabilities of 0 that are named one by one
 NO_WEIGHT = -27.6  # log of 1e-12: a weight below it supports nothing
 
@@ -170,10 +173,35 @@ class AnswerModel:
 
     def count(self, r: Array, block: Block) -> AnswerStatistics:
         """The statistics of weighted responsibilities."""
-        table = np.asarray(self.incidence(block).T @ r)
+        counts = np.zeros(self.n_components)
+        table = np.zeros((len(self.index), self.n_components))
+        for rows, part in self._slices(block):
+            counts += r[rows].sum(axis=0)
+            table += part.T @ r[rows]
         answers = self.gather(table)
         constant = 0.0 if self.offset is None else float(np.vdot(table, self.offset))
-        return AnswerStatistics(r.sum(axis=0), answers, constant)
+        return AnswerStatistics(counts, answers, constant)
+
+    def _slices(self, block: Block) -> list[tuple[slice, Any]]:
+        """The incidence matrix in slices of rows that share its memory.
+
+        Equal rows add the same number again and again, which rounds the same way each time: the error of a
+        sum grows with their number, unless it is taken in slices.
+        """
+        if block.memo is not None and "slices" in block.memo:
+            return block.memo["slices"]
+        whole = self.incidence(block)
+        n_rows, n_cells = whole.shape
+        wide = 2 * n_cells * n_rows // max(whole.nnz, 1)  # rows that answer each cell twice
+        found = []
+        for rows in iterate_rows(n_rows, max(SLICE, wide)):
+            pointer = whole.indptr[rows.start : rows.stop + 1]
+            own = slice(pointer[0], pointer[-1])
+            parts = whole.data[own], whole.indices[own], pointer - pointer[0]
+            found.append((rows, csr_matrix(parts, (len(pointer) - 1, whole.shape[1]))))
+        if block.memo is not None:
+            block.memo["slices"] = found
+        return found
 
     # -- M-step ------------------------------------------------------------------------------------
     def maximize(
@@ -200,6 +228,11 @@ class AnswerModel:
         """Q(θ; S) = Σ_k n_k log w_k + Σ_m N_m log θ_m + constants, nats."""
         value = _dot(statistics.counts, params.log_weights)
         return value + _dot(statistics.answers, params.log_probability) + statistics.constant
+
+    def magnitude(self, params: AnswerParameters, statistics: AnswerStatistics) -> float:
+        """Size of the terms that the log-likelihood sums, nats, as often as a slice rounds them alike."""
+        value = _dot(statistics.counts, np.abs(params.log_weights)) + abs(statistics.constant)
+        return SLICE / 64 * (value + _dot(statistics.answers, np.abs(params.log_probability)))
 
     def log_prior(self, params: AnswerParameters) -> float:
         """Σ pseudo-count · log probability, up to a constant, nats."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expmax.contract import Block, Start
+from expmax.contract import Block, Start, iterate_rows
 from expmax.models.answers import AnswerModel, AnswerParameters, AnswerStatistics
 from expmax.statistics import Array
 
@@ -19,6 +19,7 @@ __all__ = ["STRUCTURES", "DawidSkeneModel", "DawidSkeneStarts"]
 STRUCTURES = ("full", "class_conditional", "one_coin", "homogeneous")
 BLURS = (0.3, 0.6, 1.0)  # shares of noise in random starts, in rotation
 RANDOM_STARTS = 20  # of `starts`, beside the vote
+DRAWN = 1 << 16  # labels drawn at a time
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,27 @@ class DawidSkeneModel(AnswerModel):
         self, params: AnswerParameters, n: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """n items labelled once by every worker (codes, shape (n, W)), and their true classes."""
-        k = self.n_components
+        item, worker = (axis.ravel() for axis in np.indices((n, self.n_workers)))
+        label, z = self.draw(params, item, worker, n, rng)
+        return (self.n_components * worker + label).reshape(n, -1), z
+
+    def draw(
+        self,
+        params: AnswerParameters,
+        item: NDArray[np.intp],
+        worker: NDArray[np.intp],
+        n_items: int,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A label for each pair of an item (0 … n_items − 1) and a worker, and the items' true classes."""
         weights = np.exp(params.log_weights)
-        z = rng.choice(k, n, p=weights / weights.sum())
+        z = rng.choice(self.n_components, n_items, p=weights / weights.sum())
         edges = self.confusion(params).cumsum(axis=2)
-        labels = np.empty((n, self.n_workers), np.int64)
-        for w in range(self.n_workers):
-            labels[:, w] = (rng.random((n, 1)) * edges[w, z, -1:] > edges[w, z]).sum(axis=1)
-        return labels + k * np.arange(self.n_workers), z
+        label = np.empty(len(item), np.int64)
+        for rows in iterate_rows(len(item), DRAWN):
+            own = edges[worker[rows], z[item[rows]]]
+            label[rows] = (rng.random((len(own), 1)) * own[:, -1:] > own).sum(axis=1)
+        return label, z
 
     def starts(
         self, blocks: Sequence[Block], rng: np.random.Generator

@@ -30,6 +30,8 @@ EXACT, EXACT_ROUNDS = (
     5000,
 )  # tolerance and rounds of a document step that leaves nothing to gain
 
+STORED = ("pseudo_counts", "document_prior", "topic_prior", "point", "compiled")
+
 __all__ = ["Kept", "TopicParameters", "TopicStatistics", "Topics"]
 
 LearnDocumentPrior = Literal[False, "symmetric", "vector"]
@@ -72,6 +74,19 @@ class TopicParameters:
     compiled: bool = False
     kept: Kept = field(default_factory=Kept)
     exact: bool = False  # whether document steps run until nothing changes
+
+    def to_fields(self) -> dict[str, Any]:
+        """What a model file holds: everything but how far document steps have come."""
+        return {name: getattr(self, name) for name in STORED}
+
+    @classmethod
+    def from_fields(cls, values: dict[str, Any]) -> TopicParameters:
+        """The parameters that `to_fields` described."""
+        return cls(**{name: values[name] for name in STORED})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles hold no derived arrays."""
+        return {name: value for name, value in vars(self).items() if name != "_derived"}
 
     @cached_property
     def _derived(self) -> tuple[Array, Array, float]:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from sklearn.utils.validation import check_is_fitted
 
-from expmax.reports.summary import status_sentence
+from expmax.reports.summary import criteria, search_sentence, status_sentence
 from expmax.reports.text import Report, aligned, grid, heading, line
 
 __all__ = ["summary"]
@@ -38,9 +38,7 @@ def _crowd(estimator: Any) -> Iterator[tuple[str, Table]]:
     numbers = [int((estimator.labels_ == value).sum()) for value in shown]
     for value, share, n in zip(shown, aligned(estimator.prevalence_, 3), numbers, strict=False):
         table.add_row(str(value), share, str(n))
-    title = (
-        f"Dawid-Skene ({estimator.model}): {len(estimator.items_)} items, {len(workers)} workers"
-    )
+    title = f"Dawid-Skene ({estimator._model.structure}): {len(estimator.items_)} items, {len(workers)} workers"
     yield title, table
     quality = estimator.worker_quality_
     order = np.argsort(-quality["information"], kind="stable")
@@ -81,11 +79,6 @@ def _facts(estimator: Any, units: str) -> Iterator[str]:
         f"log-likelihood {estimator.log_likelihood_:.2f} "
         f"({estimator.n_parameters_} parameters, {n} {units})"
     )
-    yield f"AIC {estimator.aic():.2f}   BIC {estimator.bic():.2f}"
+    yield "   ".join(f"{name.upper()} {value:.2f}" for name, value in criteria(estimator).items())
     yield status_sentence(estimator)
-    records = estimator.starts_
-    agree = sum(record.agrees for record in records)
-    yield (
-        f"{len(records)} starts, {agree} ended here; {estimator.n_iter_} iterations in the last run, "
-        f"{estimator.n_expect_} E-steps in all"
-    )
+    yield from search_sentence(estimator)

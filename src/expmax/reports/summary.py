@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from expmax.reports.parameters import Row, family_words, parameter_rows
 from expmax.reports.text import Report, aligned, grid, heading, line, significant
 
-__all__ = ["STATUS", "criteria", "is_bound", "status_sentence", "summary"]
+__all__ = ["STATUS", "criteria", "is_bound", "search_sentence", "status_sentence", "summary"]
 
 MOST_ROWS = 120  # rows of parameters shown
 
@@ -164,10 +164,11 @@ def _facts(estimator: Any) -> Iterator[str]:
         yield f"log-likelihood {estimator.log_likelihood_:.2f} {size}"
     yield "   ".join(f"{name.upper()} {value:.2f}" for name, value in criteria(estimator).items())
     yield status_sentence(estimator)
-    yield from _search(estimator)
+    yield from search_sentence(estimator)
 
 
-def _search(estimator: Any) -> Iterator[str]:
+def search_sentence(estimator: Any) -> Iterator[str]:
+    """How many starts there were, how many ended at this optimum, and what it took."""
     records = estimator.starts_
     steps = f"{estimator.n_iter_} iteration{'s' * (estimator.n_iter_ != 1)}"
     if len(records) < 2:
