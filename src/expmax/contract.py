@@ -86,6 +86,9 @@ class Degeneracy:
     component: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"component {self.component} collapsed: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Start(Generic[P]):

@@ -112,6 +112,7 @@ def search(
     budget: Budget,
     climb: Callable[..., Run],
     is_spike: Callable[[Point], bool],
+    scout: Callable[[Point, float], Point | None] | None = None,
 ) -> Search:
     """Rounds of starts, each followed by swaps, until the best is settled or the budget spent.
 
@@ -121,13 +122,16 @@ def search(
         Runs one ascent to its end; see `climber`.
     is_spike : callable
         Whether a point rests on too few rows to be believed; such candidates rank last.
+    scout : callable, optional
+        Finds quickly, from a start, the point from which to climb in earnest; None where that leads neither
+        above a floor nor anywhere new. Given the start and the floor.
 
     An interrupt (Ctrl-C) ends the search; the best run so far is then called `interrupted`.
     """
     seeds = _Seeds(seed)
     result = Search()
     spent = problem.n_expect + budget.expectations
-    hunt = _Hunt(problem, source, seeds, budget, climb, is_spike, result, spent)
+    hunt = _Hunt(problem, source, seeds, budget, climb, is_spike, scout, result, spent)
     try:
         with np.errstate(all="ignore"):  # starts may be of any kind: what is irregular is seen
             hunt.run()
@@ -158,7 +162,7 @@ def short_run(problem: Problem, params: Any, n_steps: int) -> _Trial | str:
         point = problem.at(problem.maximize(point))
     found = problem.degeneracies(point)
     if found:
-        return f"component {found[0].component} collapsed: {found[0].reason}"
+        return str(found[0])
     return _Trial(origin, point) if point.finite else "not finite"
 
 
@@ -172,6 +176,7 @@ class _Hunt:
     budget: Budget
     climb: Callable[..., Run]
     is_spike: Callable[[Point], bool]
+    scout: Callable[[Point, float], Point | None] | None
     result: Search
     spent: int  # count of E-steps at which the budget is
     returns: int = 0  # starts that came to the best again
@@ -278,16 +283,31 @@ class _Hunt:
         self.result.records.append(StartRecord(start.kind, self.seeds.last, objective, status))
         return len(self.result.records) - 1
 
+    def _rewrite(self, record: int, objective: float, status: str) -> None:
+        old = self.result.records[record]
+        self.result.records[record] = replace(old, objective=objective, status=status)
+
     def _finish(self, point: Point, record: int, pace: Pace) -> bool:
         """Climb to the end; whether that improved the best."""
         floor = self._floor
+        if self.scout is not None and not self.careful:
+            found = self.scout(point, floor)
+            if found is None:
+                self._rewrite(record, point.objective, "given up")
+                return False
+            collapsed = self.problem.degeneracies(found)
+            if collapsed:
+                self._rewrite(record, found.objective, "degenerate")
+                self.result.reasons.append(str(collapsed[0]))
+                return False
+            if abs(found.objective - floor) < SAME:
+                self._rewrite(record, found.objective, "uncertified")
+                return False
+            point = found
         run = self.climb(point, floor=floor, pace=pace)
-        status = "given up" if run.given_up else run.status
-        old = self.result.records[record]
-        self.result.records[record] = replace(old, objective=run.point.objective, status=status)
+        self._rewrite(record, run.point.objective, "given up" if run.given_up else run.status)
         if run.status == "degenerate":
-            found = run.degeneracies[0]
-            self.result.reasons.append(f"component {found.component} collapsed: {found.reason}")
+            self.result.reasons.append(str(run.degeneracies[0]))
             return False
         if run.status == "not_finite":
             self.result.reasons.append("the likelihood stopped being a number")

@@ -16,7 +16,7 @@ from expmax.engine.starts import Budget, Search, climber, search
 from expmax.errors import ParameterError
 from expmax.estimators.gaussian_starts import LenientMixture, RecipeStarts
 from expmax.estimators.mixture import Mixture
-from expmax.estimators.search import single, spike_rule
+from expmax.estimators.search import single, spiked
 from expmax.estimators.training import Training
 from expmax.models.mixture import MixtureModel
 from expmax.statistics import Array
@@ -107,7 +107,7 @@ class GaussianSearch(Mixture):
         climb = climber(
             problem, tol=self.tol, max_iter=int(self.max_iter), accelerator=self._accelerator()
         )
-        spike = spike_rule(problem.model, n_columns)
+        spike = spiked(problem.model, n_columns)
         result = search(problem, starts, np.random.SeedSequence(0), budget, climb, spike)
         if rng is not None and result.best is not None and result.best.status == "uncertified":
             result.best = self._climb(problem, result.best, rng)

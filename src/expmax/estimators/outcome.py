@@ -30,8 +30,7 @@ def accepted(result: Search) -> Run:
     if run is None or run.status == "degenerate":
         reason = result.reasons[0] if result.reasons else "no start was regular"
         if run is not None and run.degeneracies:
-            found = run.degeneracies[0]
-            reason = f"component {found.component} collapsed: {found.reason}"
+            reason = str(run.degeneracies[0])
         raise DegenerateComponentError(
             f"every start collapsed (the first: {reason}); the likelihood is unbounded there. Use a "
             "prior, fewer components, or parameters shared between components such as "

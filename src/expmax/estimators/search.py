@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from expmax.families.gaussian import Gaussian
 from expmax.families.parameters import take
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import MixtureStarts
+from expmax.models.scouting import GaussianScout
+from expmax.statistics import Array
 
 __all__ = [
     "EFFORT",
@@ -29,10 +33,13 @@ __all__ = [
     "seed_of",
     "single",
     "spike_rule",
+    "spiked",
 ]
 
 # E-steps that a search may spend at K = 3; of more components by K^2.5, as optima multiply
 EFFORT = {"quick": 350, "default": 700, "thorough": 2800}
+WORTH = 7e6  # E-steps × rows × components × monomials of a search from which on compiled climbs pay
+SCOUTED = 8  # times as many of their E-steps may be spent, each taking a tenth of the time
 PATIENCE = 24  # irregular starts in a row before a search gives up
 CARRIED, FINISHED = 5, 2  # solutions of a sample tried on all rows; and those climbed from there
 FEW = 3  # times the rows that a component needs at least: a small one
@@ -64,11 +71,16 @@ def search_mixture(
         return single(finish(problem.at(start)), "given")
     if model.n_components == 1 or not any(one.family.is_estimated for one in model.groups):
         return single(finish(problem.at(marginal_start(model))), "closed form")
-    spike = spike_rule(model, training.rows.x.shape[1])
+    spike = spiked(model, training.rows.x.shape[1])
     sub = few_rows(training, seed)
-    source = PatientStarts(model, sub.blocks[0])
+    guide = _guide(sub, budget)
+    source = PatientStarts(model, sub.blocks[0], guide)
     exploring = options | {"accelerator": explorer} if budget.expectations else options
-    result = search(sub, source, seed, budget, climber(sub, **exploring), spike)
+    scout = None
+    if guide is not None:
+        scout = partial(_scout, sub, guide)
+        budget = replace(budget, expectations=SCOUTED * budget.expectations)
+    result = search(sub, source, seed, budget, climber(sub, **exploring), spike, scout)
     if sub is not problem:
         problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(training.rows.x), 1)
         return carry_over(problem, finish, result)
@@ -76,6 +88,24 @@ def search_mixture(
         result.best = finish(result.best.point, result.best.history.reopen())
         result.settle()
     return result
+
+
+def _guide(problem: Problem, budget: Budget) -> GaussianScout | None:
+    """Compiled climbs, where they apply and a search without them would take longer than to load them."""
+    model, block = problem.model, problem.blocks[0]
+    d = block.x.shape[1]
+    work = budget.expectations * len(block.x) * model.n_components * (d + 1) * (d + 2) / 2
+    if work < WORTH or not GaussianScout.serves(model, block) or find_spec("numba") is None:
+        return None
+    return GaussianScout(model, block)
+
+
+def _scout(problem: Problem, guide: GaussianScout, point: Point, floor: float) -> Point | None:
+    """The point from which to climb in earnest; its E-steps count as the problem's."""
+    before = guide.n_expect
+    found = guide.approach(point.params, floor)
+    problem.n_expect += guide.n_expect - before
+    return None if found is None else problem.at(found)
 
 
 def seed_of(random_state: Any) -> np.random.SeedSequence:
@@ -107,20 +137,30 @@ def marginal_start(model: MixtureModel) -> MixtureParameters:
     return model.hold(MixtureParameters(log_weights, components))
 
 
-def spike_rule(model: MixtureModel, n_columns: int) -> Callable[[Point], bool]:
-    """Whether a component that could collapse rests on very few rows, or on few and is nearly flat."""
+def spike_rule(
+    model: MixtureModel, n_columns: int
+) -> Callable[[Array, Callable[[], MixtureParameters]], bool]:
+    """Whether a component that could collapse rests on very few rows, or on few and is nearly flat.
+
+    The rule takes the expected rows of each component, and how to get the parameters.
+    """
     least = np.zeros(model.n_components)
     for group in model.groups if model.prior is None else ():  # a prior leaves nothing unbounded
         least[group.index] = group.family.smallest_count(n_columns)
 
-    def is_spike(point: Point) -> bool:
-        counts = point.expectation.statistics.counts
+    def is_spike(counts: Array, params: Callable[[], MixtureParameters]) -> bool:
         if (counts < least).any():
             return True
         few = counts < FEW * least
-        return bool(few.any() and (few & _flat(model, point.params)).any())
+        return bool(few.any() and (few & _flat(model, params())).any())
 
     return is_spike
+
+
+def spiked(model: MixtureModel, n_columns: int) -> Callable[[Point], bool]:
+    """The same rule for a point."""
+    rule = spike_rule(model, n_columns)
+    return lambda point: rule(point.expectation.statistics.counts, lambda: point.params)
 
 
 def _flat(model: MixtureModel, params: MixtureParameters) -> NDArray[np.bool_]:
@@ -146,7 +186,7 @@ def single(run: Run, kind: str) -> Search:
     """A search of one start."""
     record = StartRecord(kind, 0, run.point.objective, run.status, True)
     found = run.degeneracies
-    reasons = [f"component {found[0].component} collapsed: {found[0].reason}"] if found else []
+    reasons = [str(found[0])] if found else []
     return Search(run, [record], reasons, 0, [run])
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Block, Start
 from expmax.models.mixture import MixtureModel, MixtureParameters
+from expmax.models.scouting import GaussianScout
 from expmax.statistics import Array
 
 __all__ = ["MixtureStarts"]
@@ -38,6 +39,7 @@ class MixtureStarts:
 
     model: MixtureModel
     block: Block
+    scout: GaussianScout | None = None  # whose M-step is quick
     _views: list[Array] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -146,10 +148,17 @@ class MixtureStarts:
             r = (1 - share) * responsibilities + share / self.model.n_components
             if self.block.weight is not None:
                 r = r * self.block.weight[:, None]
-            params = initial_parameters(self.model, self.block, r)
+            params = self._estimate(r)
             if params is not None:
                 return params
         return None
+
+    def _estimate(self, r: Array) -> MixtureParameters | None:
+        """Parameters from weighted responsibilities; None if a component is singular or empty."""
+        if self.scout is None:
+            return initial_parameters(self.model, self.block, r)
+        params = self.scout.maximize(r)
+        return params if params is not None and self.model.is_regular(params) else None
 
     # -- moves -------------------------------------------------------------------------------------
     def moves(

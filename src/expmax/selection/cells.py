@@ -22,16 +22,17 @@ from expmax.engine.starts import (
     Search,
     StartRecord,
     climber,
-    short_run,
 )
 from expmax.errors import ExpmaxError
 from expmax.estimators.mixture import Mixture
-from expmax.estimators.search import carry_over, spike_rule
+from expmax.estimators.search import carry_over, spiked
 from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.models import fused
-from expmax.models.mixture import MixtureModel, MixtureParameters, MixtureStatistics
+from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import MixtureStarts
+from expmax.models.scouting import GaussianScout
 from expmax.selection.moves import agreement
+from expmax.selection.trials import Trial, make_trials
 from expmax.statistics import Array
 
 __all__ = ["Cell", "Solution", "make_cells"]
@@ -40,7 +41,6 @@ GLANCE, SHORT = 1, 8  # EM steps after which half of the starts are dropped; and
 ALIKE = 0.995  # share of rows in agreement from which two partitions lead to one optimum
 EXPLORE = 1e-3  # nats to be gained at the end of a run that only explores
 Begin = Start[MixtureParameters]
-Trial = tuple[bool, float, int, Point, Point]  # spike, −objective, number of record, origin, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class Cell:
     _climb: Callable[..., Run] | None = None
 
     def __post_init__(self) -> None:
-        self.is_spike = spike_rule(self.model, self.source.block.x.shape[1])
+        self.is_spike = spiked(self.model, self.source.block.x.shape[1])
+        self.trials = make_trials(self.problem, self.source.scout)
 
     @property
     def model(self) -> MixtureModel:
@@ -110,12 +111,15 @@ class Cell:
             return
         if self.solution is not None and self.solution.objective == self.best:
             return
-        r = self._responsibilities(self.search.best.point)
+        r = self._responsibilities(self.search.best.point.params)
         self.solution = Solution(self.best, r, r.argmax(axis=1))
 
-    def _responsibilities(self, point: Point) -> Array:
+    def _responsibilities(self, params: MixtureParameters) -> Array:
         with np.errstate(all="ignore"):
-            return self.model.assign(point.params, self.source.block)[0]
+            return self.model.assign(params, self.source.block)[0]
+
+    def _part(self, params: MixtureParameters) -> NDArray[np.intp]:
+        return self._responsibilities(params).argmax(axis=1)
 
     def from_responsibilities(self, kind: str, many: Iterable[Array]) -> Iterator[Begin]:
         """Starts from who belongs together."""
@@ -126,22 +130,14 @@ class Cell:
                 yield Start(params, kind)
 
     def _m_step(self, r: Array) -> MixtureParameters | None:
-        """The M-step of an exponential family, begun where the best solution is: soon done."""
-        model = self.model
-        if self.search.best is None or model.inner_latent or model.local_statistics:
+        """The M-step begun where the best solution is: soon done."""
+        if self.search.best is None:
             return None
-        block, old = self.source.block, self.search.best.point.params
         if self.weight is not None:
             r = r * self.weight[:, None]
-        counts = r.sum(axis=0)
-        if not counts.min() > 0:
+        if not r.sum(axis=0).min() > 0:
             return None
-        sums = tuple(
-            group.family.statistics(part, block.x, r[:, group.index])
-            for group, part in zip(model.groups, old.components, strict=True)
-        )
-        params = model.maximize(MixtureStatistics(counts, sums), old)
-        return params if model.is_regular(params) else None
+        return self.trials.maximize(r, self.search.best.point.params)
 
     # -- searching ---------------------------------------------------------------------------------
     def consider(self, starts: Iterable[Begin], keep: int = 1, near: float = 2.0) -> None:
@@ -158,10 +154,10 @@ class Cell:
         try:
             with np.errstate(all="ignore"):  # starts may be of any kind: what is irregular is seen
                 trials = self._compare(self._glance(starts), keep)
-                for spike, _, record, origin, end in trials[:keep]:
-                    if self.exhausted or end.objective < self._floor(spike) - near:
+                for trial in trials[:keep]:
+                    if self.exhausted or trial.objective < self._floor(trial.spike) - near:
                         break
-                    self._climb_from(record, origin, end, self._floor(spike))
+                    self._climb_from(trial)
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -181,10 +177,9 @@ class Cell:
         try:
             with np.errstate(all="ignore"):
                 for start in starts:
-                    origin = self.problem.at(start.params)
-                    self._record(start.kind, origin.objective, "not_finite")
-                    if origin.finite:
-                        self._keep(origin, len(self.search.records) - 1, pace)
+                    trial = self._begin(start, 0)
+                    if trial is not None:
+                        self._climb_on(trial, pace)
                     if self.exhausted or (until_better and self.search.best is not best):
                         return
         finally:
@@ -199,22 +194,27 @@ class Cell:
         for _ in range(n):
             yield np.random.default_rng(int(self.rng.integers(2**63)))
 
+    def _begin(self, start: Begin, n_steps: int) -> Trial | None:
+        """Try a start and write it down; None where it collapsed."""
+        trial = self.trials.begin(start.params, n_steps)
+        number = len(self.search.records)
+        if isinstance(trial, str):
+            self.search.reasons.append(trial)
+            self._record(start.kind, np.nan, "degenerate")
+            return None
+        self._record(start.kind, trial.objective, "short run")
+        return replace(trial, record=number)
+
     def _glance(self, starts: Iterable[Begin]) -> list[Trial]:
         """Every start that stays regular after very few steps, best first, spikes last."""
         trials: list[Trial] = []
         for start in starts:
-            trial = short_run(self.problem, start.params, GLANCE)
-            number = len(self.search.records)
-            if isinstance(trial, str):
-                self.search.reasons.append(trial)
-                self._record(start.kind, np.nan, "degenerate")
-            else:
-                self._record(start.kind, trial.end.objective, "short run")
-                end = trial.end
-                trials.append((self.is_spike(end), -end.objective, number, trial.origin, end))
+            trial = self._begin(start, GLANCE)
+            if trial is not None:
+                trials.append(trial)
             if self.exhausted:
                 break
-        return sorted(trials, key=lambda trial: trial[:3])
+        return sorted(trials, key=lambda trial: trial.rank)
 
     def _floor(self, spike: bool) -> float:
         """What is to be passed, nats: a solution that is no spike passes every spike."""
@@ -225,43 +225,58 @@ class Cell:
     def _compare(self, trials: list[Trial], keep: int) -> list[Trial]:
         """The better half after some more steps."""
         longer: list[Trial] = []
-        for _, _, record, origin, end in trials[: max(keep + 1, -(-len(trials) // 2))]:
+        for trial in trials[: max(keep + 1, -(-len(trials) // 2))]:
             if self.exhausted:
                 break
-            trial = short_run(self.problem, end.params, SHORT - GLANCE)
-            if isinstance(trial, str):
-                self.search.reasons.append(trial)
+            further = self.trials.further(trial, SHORT - GLANCE)
+            if isinstance(further, str):
+                self.search.reasons.append(further)
                 continue
-            old = self.search.records[record]
-            self.search.records[record] = replace(old, objective=trial.end.objective)
-            spike = self.is_spike(trial.end)
-            longer.append((spike, -trial.end.objective, record, origin, trial.end))
-        return sorted(longer, key=lambda trial: trial[:3])
+            self._rewrite(trial.record, further.objective, "short run")
+            longer.append(further)
+        return sorted(longer, key=lambda trial: trial.rank)
 
-    def _climb_from(self, record: int, origin: Point, end: Point, floor: float) -> None:
+    def _climb_from(self, trial: Trial) -> None:
         """Climb to the top, unless the way leads to one where we have been."""
-        part = self._responsibilities(end).argmax(axis=1)
-        if end.objective <= floor and any(
+        if self._known(self.trials.parameters(trial), trial.objective, trial.spike):
+            return
+        run = self._climb_on(trial, SCOUTING)
+        if run is not None and run.point.finite and run.status != "degenerate":
+            self._ends.append(self._part(run.point.params))
+
+    def _known(self, params: MixtureParameters, objective: float, spike: bool) -> bool:
+        """Whether a partition no better than the best is one climbed from or to; remembers it."""
+        part = self._part(params)
+        if objective <= self._floor(spike) and any(
             agreement(part, other, self.weight) >= ALIKE for other in self._ends
         ):
-            return
+            return True
         self._ends.append(part)
-        run = self._keep(origin, record, SCOUTING)
-        if run.point.finite and run.status != "degenerate":
-            self._ends.append(self._responsibilities(run.point).argmax(axis=1))
+        return False
+
+    def _climb_on(self, trial: Trial, pace: Pace) -> Run | None:
+        """Climb; None where the best is out of reach."""
+        point = self.trials.approach(trial, self._floor(False))
+        if point is None:
+            self._rewrite(trial.record, trial.objective, "given up")
+            return None
+        collapsed = self.problem.degeneracies(point)
+        if collapsed:
+            self._rewrite(trial.record, point.objective, "degenerate")
+            self.search.reasons.append(str(collapsed[0]))
+            return None
+        return self._keep(point, trial.record, pace)
 
     def _keep(self, origin: Point, record: int, pace: Pace) -> Run:
         """Climb, write down how it ended, and keep what is better than the best."""
         run = self._explore(origin, self._floor(False), pace)
         status = "given up" if run.given_up else run.status
-        old = self.search.records[record]
-        self.search.records[record] = replace(old, objective=run.point.objective, status=status)
+        self._rewrite(record, run.point.objective, status)
         if run.status == "decreased":
             self.search.best, self.budget = run, 0
             return run
         if run.degeneracies:
-            found = run.degeneracies[0]
-            self.search.reasons.append(f"component {found.component} collapsed: {found.reason}")
+            self.search.reasons.append(str(run.degeneracies[0]))
         if run.status == "degenerate" or not run.point.finite:
             return run
         spike = self.is_spike(run.point)
@@ -285,6 +300,10 @@ class Cell:
     def _record(self, kind: str, objective: float, status: str) -> None:
         seed = len(self.search.records)
         self.search.records.append(StartRecord(kind, seed, objective, status))
+
+    def _rewrite(self, record: int, objective: float, status: str) -> None:
+        old = self.search.records[record]
+        self.search.records[record] = replace(old, objective=objective, status=status)
 
     def value(self, criterion: str) -> float:
         """BIC, AIC or ICL of the best solution so far; infinite without one."""
@@ -379,12 +398,14 @@ def make_cells(
             pick = _few(len(training.rows.x), most, seeds[0])
         problem = _on_few_rows(training, pick)
         block = problem.blocks[0]
+        served = model.compiled and GaussianScout.serves(model, block)
+        scout = GaussianScout(model, block) if served else None
         cell = Cell(
             family,
             estimator,
             training,
             problem,
-            MixtureStarts(model, block),
+            MixtureStarts(model, block, scout),
             np.random.default_rng(own),
         )
         cell.rows = next((i for i, one in enumerate(known) if _same(one, block)), len(known))
