@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
+from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Theirs
 
 import expmax as em
@@ -18,6 +19,8 @@ from expmax.engine.history import History
 from expmax.engine.loop import ascend, em_step
 from expmax.engine.problem import Problem
 from expmax.engine.stopping import remaining_gain
+from expmax.errors import ParameterError
+from tests.engine.user_models import OneRate
 from tests.models.cases import BY_NAME
 
 NAMES = [
@@ -220,3 +223,76 @@ def test_rounding_is_small_and_grows_with_the_data():
     point, _ = em_step(one, one.at(case.params), history)
     assert abs(history.elbo[0] - history.log_likelihood[0]) < a
     assert_allclose(point.objective, one.at(point.params).objective, rtol=0)
+
+
+# ------------------------------------------------------------------------------------------ in words
+
+
+def two_rates():
+    rng = np.random.default_rng(0)
+    return np.r_[rng.poisson(2, 60), rng.poisson(9, 60)][:, None].astype(float)
+
+
+def test_a_certificate_that_was_skipped_says_so():
+    case = BY_NAME["Poisson"]
+    result = em.maximize_likelihood(case.model, case.block(), case.params, certify=False)
+    assert result.status == "uncertified"
+    assert "Certification was skipped" in str(result.certificate)
+    assert "ridge or a saddle" not in str(result.certificate)
+    assert [record.status for record in result.starts] == ["full run"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        em.Mixture(em.Poisson(), 2, random_state=0),
+        em.Mixture(em.Poisson(), 2, n_init=2, random_state=0),
+        em.Mixture(em.Poisson(), 2, init={"rate": [1.0, 5.0]}),
+        em.GaussianMixture(2, random_state=0),
+        em.GaussianMixture(2, n_init=2, random_state=0),
+        em.GaussianMixture(2, means_init=[[1.0], [6.0]], random_state=0),
+        em.BayesianGaussianMixture(n_components=2, random_state=0),
+    ],
+    ids=repr,
+)
+def test_estimators_skip_it_as_asked_without_a_warning(model):
+    x = two_rates()
+    certified = clone(model).fit(x)
+    bare = clone(model).set_params(certify=False).fit(x)
+    assert certified.status_ == "stationary"
+    assert (bare.status_, bare.converged_) == ("uncertified", False)
+    assert "Certification was skipped" in bare.certificate_.advice
+    assert bare.certificate_.remaining < 1e-4
+    assert bare.n_expect_ < certified.n_expect_
+    assert bare.log_likelihood_ == pytest.approx(certified.log_likelihood_, abs=2e-3)
+    with pytest.raises(ParameterError, match="certify must be True or False; got 'maybe'"):
+        clone(model).set_params(certify="maybe").fit(x)
+
+
+def test_a_model_without_coordinates_is_told_that_none_is_possible():
+    x = np.random.default_rng(0).poisson(4, (50, 1)).astype(float)
+    result = em.maximize_likelihood(OneRate(), x, 2.0)
+    assert result.status == "uncertified"
+    assert "No certificate is possible: the model has no coordinates" in str(result.certificate)
+
+
+@pytest.mark.parametrize("options", [{"max_iter": 1}, {"max_iter": 2, "tol": 0}])
+def test_a_gain_that_nobody_can_estimate_is_no_number(options):
+    x = two_rates()
+    with pytest.warns(em.errors.ConvergenceWarning) as told:
+        model = em.Mixture(em.Poisson(), 2, init={"rate": [1.0, 4.0]}, **options).fit(x)
+    for text in (str(told[0].message), str(model.certificate_), str(model.summary())):
+        assert "inf" not in text
+    assert "remaining gain: not estimated" in str(model.certificate_)
+
+
+def test_without_a_tolerance_the_gain_is_estimated_all_the_same():
+    x = two_rates()
+    start = {"rate": [1.0, 4.0]}
+    with pytest.warns(em.errors.ConvergenceWarning, match="an estimated .* nats still to gain"):
+        model = em.Mixture(
+            em.Poisson(), 2, init=start, tol=0, max_iter=30, accelerate=None, random_state=0
+        ).fit(x)
+    best = em.Mixture(em.Poisson(), 2, init=start, tol=1e-9, max_iter=5000).fit(x)
+    left = best.log_likelihood_ - model.log_likelihood_
+    assert 0.1 * left < model.certificate_.remaining < 10 * left

@@ -379,6 +379,15 @@ def test_constant_columns():
     assert_allclose(model.params_["mean"][:, 2], 7.0)
 
 
+@pytest.mark.parametrize("family", [em.Gaussian(), em.Gaussian("diag"), em.StudentT()], ids=repr)
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e170, 1e300])
+def test_a_spread_whose_square_is_no_number_is_named(family, scale):
+    """The true cause, and not that the rows lie in a subspace."""
+    x, _ = clusters()
+    with pytest.raises(DataError, match=r"column 0 varies by .* beyond floating point"):
+        em.Mixture(family, 2, random_state=0).fit(scale * x)
+
+
 def test_more_components_than_distinct_rows():
     x = np.repeat([[1.0], [4.0]], 20, axis=0)
     with warnings.catch_warnings():  # a ridge of equal maxima is not certified
@@ -531,6 +540,10 @@ def test_wrong_arguments_are_named(options, words):
         ({"labels": np.full(30, 2)}, "labels"),
         ({"labels": np.full(30, -2)}, "labels"),
         ({"labels": np.full(30, 0.5)}, "labels"),
+        ({"labels": np.r_[np.zeros(7), 5, np.ones(22)]}, r"got '5.0 \(row 7\)'"),
+        ({"labels": ["a"] * 30}, "labels .*values of dtype"),
+        ({"labels": [None] * 30}, "labels .*no numbers"),
+        ({"sample_weight": ["a"] * 30}, "sample_weight .*a list that holds something else"),
     ],
     ids=str,
 )

@@ -307,6 +307,6 @@ def accelerators(
         "squarem": Squarem,
         "anderson": Anderson,
     }
-    if name not in known:
+    if not (name is None or isinstance(name, str)) or name not in known:
         raise parameter_error("accelerate", f"one of {list(known)}", name)
     return known[name]

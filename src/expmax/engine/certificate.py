@@ -47,8 +47,15 @@ class Certificate:
     degenerate: tuple[str, ...]  # components at which the likelihood is unbounded
     advice: str
 
+    @property
+    def left(self) -> str:
+        """The gain still to be had, in words."""
+        if np.isfinite(self.remaining):
+            return f"an estimated {self.remaining:.2g} nats still to gain"
+        return "what is left to gain could not be estimated yet"
+
     def __str__(self) -> str:
-        lines = [f"status: {self.status}", f"remaining gain: {self.remaining:.2g} nats"]
+        lines = [f"status: {self.status}", f"remaining gain: {_nats(self.remaining)}"]
         if np.isfinite(self.rate):
             lines.append(f"EM rate of convergence: {self.rate:.4f}")
         if self.saddles:
@@ -67,9 +74,21 @@ ADVICE = {
     "interrupted": "Stopped by the user: the best parameters so far, not a maximum.",
     "not_finite": "The objective stopped being a number: rescale the data or use a prior.",
     "decreased": "The model's formulas disagree: run check_model.",
-    "uncertified": "The remaining gain could not be verified (a ridge, a saddle, or certify=False): "
-    "start elsewhere, simplify the model, or raise tol.",
+    "uncertified": "The remaining gain could not be verified: the objective is flat here, or curves upwards (a "
+    "ridge or a saddle). Start elsewhere, simplify the model, or raise tol.",
+    # why a certificate was not even tried, under the status "uncertified"
+    "skipped": "Certification was skipped, as it is with certify=False: the remaining gain is an estimate from "
+    "the last steps, and a saddle or a ridge would look the same. Certify to tell them from a maximum.",
+    "no coordinates": "No certificate is possible: the model has no coordinates in which to measure curvature "
+    "(chart, or space with pack and unpack). The remaining gain is an estimate from the last steps; "
+    "compare the ends of several starts.",
+    "no score": "No certificate is possible: the score is not a finite number here, as beside an edge of the "
+    "parameters. The remaining gain is an estimate from the last steps; compare other starts.",
 }
+
+
+def _nats(gain: float) -> str:
+    return f"{gain:.2g} nats" if np.isfinite(gain) else "not estimated"
 
 
 @dataclass

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Block
+from expmax.engine.arguments import check_model_contract, positive_integer, read_blocks
 from expmax.engine.checks import convergence, expectation, maximization, rows, symmetry
 from expmax.engine.checks.report import Report, Row
 from expmax.engine.checks.setting import Gap, NotApplicableError, Setting
-from expmax.engine.fit import _blocks
+from expmax.errors import parameter_error
 
 __all__ = ["IDENTITIES", "Report", "Row", "check_model"]
 
@@ -85,7 +86,8 @@ def check_model(
     Raises
     ------
     ParameterError
-        The data have no finite log-likelihood at `params`.
+        A model without the three methods, no data, no parameters, or data without a finite log-likelihood at
+        `params`.
 
     References
     ----------
@@ -121,8 +123,10 @@ def check_model(
     >>> [row.name for row in report.failures]
     ['M-step rises', 'M-step optimal', 'ascent']
     """
-    blocks = _blocks(data)
-    setting = Setting(model, blocks, params, random_state)
+    check_model_contract(model)
+    positive_integer("random_state", random_state, 0)
+    blocks = read_blocks(data)
+    setting = Setting(model, blocks, _parameters(model, params), random_state)
     found = tuple(_row(name, identity, setting) for name, identity in IDENTITIES.items())
     n_rows = sum(len(block.x) for block in blocks)
     title = (
@@ -130,6 +134,14 @@ def check_model(
         f"{len(blocks)} {_plural('block', len(blocks))}"
     )
     return Report(title, found)
+
+
+def _parameters(model: Any, params: Any) -> Any:
+    """Parameters of the model, as far as it can tell."""
+    if params is None:
+        raise parameter_error("params", "parameters of the model", None, "Give those of a start")
+    check = getattr(getattr(model, "space", None), "check", lambda given: given)
+    return check(params)
 
 
 def _row(name: str, identity: Callable[[Setting], Gap], setting: Setting) -> Row:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expmax.contract import Block, Compute, Start
+from expmax.contract import Block, Compute
 from expmax.engine.acceleration import accelerators
+from expmax.engine.arguments import (
+    bootstrap_size,
+    check_checkpoint,
+    check_compute,
+    check_flag,
+    check_model_contract,
+    check_progress,
+    n_workers,
+    positive_integer,
+    read_blocks,
+    read_starts,
+    refuse_tolerance,
+    seed_sequence,
+)
+from expmax.engine.bootstrap import MAX_ITER, TOL, bootstrap_errors, drawn_units
 from expmax.engine.certificate import Certificate
 from expmax.engine.history import History
 from expmax.engine.information import StandardErrors, information_errors
@@ -19,15 +34,15 @@ from expmax.engine.loop import Moment, Run, ascend, certificate_of
 from expmax.engine.problem import Problem
 from expmax.engine.progress import Reporter
 from expmax.engine.resumption import Diary
-from expmax.engine.starts import StartRecord
+from expmax.engine.starts import StartRecord, outcome_of
 from expmax.engine.stochastic import StochasticRun, ascend_stochastic
-from expmax.errors import NotFiniteError, parameter_error
+from expmax.errors import InformationError, NotFiniteError, parameter_error
 from expmax.statistics import Array
 
 __all__ = ["FitResult", "maximize_likelihood"]
 
 P = TypeVar("P")
-MEMO_LIMIT = 1 << 18  # numbers in a block that may keep what depends on its rows alone
+RandomState = int | np.random.SeedSequence | np.random.RandomState | np.random.Generator | None
 
 
 @dataclass(frozen=True)
@@ -61,21 +76,72 @@ class FitResult(Generic[P]):
             raise parameter_error("model", "one with a method gap(params, blocks)", "none")
         return float(own(self.params, self.problem.blocks))
 
-    def standard_errors(self, method: str = "observed") -> StandardErrors:
-        """Standard errors of the parameters, from 2p E-steps.
+    def standard_errors(
+        self,
+        method: str = "observed",
+        *,
+        n_bootstrap: int = 200,
+        random_state: RandomState = None,
+        n_jobs: int | None = None,
+    ) -> StandardErrors:
+        """Standard errors of the parameters.
 
         Parameters
         ----------
-        method : {"observed", "sandwich"}
-            Inverse observed information, or its robust form (rows one by one).
+        method : {"observed", "sandwich", "bootstrap"}
+            Inverse observed information, from 2p E-steps; its robust form (rows one by one); or the spread of
+            refits, from the estimate, to rows drawn with replacement, which any model allows. Weights that are
+            whole numbers count copies of a row; other weights are drawn with their row. Of a model with
+            `independent_rows = False` whole blocks are drawn.
+        n_bootstrap : int
+            Refits, at least 10.
+        random_state : int, SeedSequence, RandomState or Generator, optional
+            Of the bootstrap.
+        n_jobs : int, optional
+            Threads of the bootstrap; the result does not depend on their number.
+
+        Returns
+        -------
+        StandardErrors
+            `notes` says what became of refits that failed, and which parameters sit on an edge that no refit
+            can leave: those have no standard error (NaN).
 
         Raises
         ------
         InformationError
-            A boundary, a singular information, or a model without `chart` and `space`.
+            A boundary, a singular information, or a model without `chart` and `space` (the bootstrap needs
+            neither); a bootstrap of which half the refits fail, or of a single unit.
+
+        Notes
+        -----
+        Components are relabelled to match the estimate by the model's `align(params, reference)`, or by its
+        `permute(params, order)` with `n_components` and `exchangeable()`. Of a model with neither, refits keep
+        the labels that they end with; since they begin at the estimate, these are its own unless components
+        overlap so much that the likelihood hardly tells them apart.
+
+        References
+        ----------
+        Louis (1982), J. R. Statist. Soc. B 44(2). White (1982), Econometrica 50(1). Efron & Tibshirani (1993),
+        An Introduction to the Bootstrap, ch. 6.
         """
         assert self.problem is not None
         problem = self.problem
+        if method == "bootstrap":
+            return bootstrap_errors(
+                problem,
+                self.params,
+                named_numbers,
+                drawn_units(problem.model, problem.blocks),
+                n_bootstrap=bootstrap_size(n_bootstrap),
+                rng=np.random.default_rng(seed_sequence(random_state)),
+                workers=n_workers(n_jobs),
+                climb=_climb_drawing if _draws(problem.model) else None,
+            )
+        if method == "sandwich" and not getattr(problem.model, "independent_rows", True):
+            raise InformationError(
+                "the sandwich takes rows one by one, and rows of a block belong together in this model "
+                '(independent_rows = False); use method="bootstrap".'
+            )
         ones = [np.ones(len(b.x)) if b.weight is None else b.weight**2 for b in problem.blocks]
         return information_errors(problem, problem.at(self.params), method, named_numbers, ones)
 
@@ -90,27 +156,17 @@ class FitResult(Generic[P]):
         return self.status in ("stationary", "boundary")
 
 
-class _OneBlockAfterAnother:
-    """The plain sum, for callers that bring no executor."""
-
-    def total(self, function: Callable[[Block], Any], blocks: Sequence[Block]) -> Any:
-        total = function(blocks[0])
-        for block in blocks[1:]:
-            total = total + function(block)
-        return total
-
-
 def maximize_likelihood(
     model: Any,
     data: NDArray[Any] | Block | Sequence[Block],
-    start: P | Iterable[P] | None = None,
+    start: P | list[P] | Iterator[P] | None = None,
     *,
     tol: float = 1e-4,
     max_iter: int = 1000,
     accelerate: str | None = "auto",
     certify: bool = True,
     compute: Compute | None = None,
-    random_state: int | np.random.SeedSequence | None = None,
+    random_state: RandomState = None,
     progress: bool | Callable[..., None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> FitResult[P]:
@@ -126,22 +182,23 @@ def maximize_likelihood(
         `expected_log_joint(params, statistics) -> float`; optional: `log_prior(params)`,
         `space.pack/unpack`, `chart`, `score`, `degeneracies`, `boundary`, `starts(blocks, rng)`.
     data : ndarray, Block, or sequence of Block
-    start : parameters, or a list of them
-        Several are all run and the best kept. Default: the model's own `starts`.
+    start : parameters, or a list or iterator of them
+        Several are all run and the best kept. Anything but a list or an iterator (such as a generator) is the
+        parameters of one start. Default: the model's own `starts`.
     tol : float
-        Nats of the total objective that may be left to gain.
+        Nats of the total objective that may be left to gain; 0 makes all `max_iter` updates.
     max_iter : int
-        Parameter updates.
+        Parameter updates of each start, at least 1.
     accelerate : {"auto", "lbfgs", "squarem", "anderson", None}
     certify : bool
-        False skips the certificate: the status is then `uncertified`.
+        False skips the certificate: the status is then `uncertified`, and the certificate says why.
     compute : Compute, optional
         Who sums the blocks; default: one after another.
-    random_state : int or SeedSequence, optional
+    random_state : int, SeedSequence, RandomState or Generator, optional
     progress : bool or callable, optional
         Called as progress(iteration, objective, seconds) after each step; with a fourth argument, the
         estimated seconds left of the present start (NaN while unknown), where the callable takes four. True
-        keeps a live line on standard error.
+        keeps a live line on standard error. A KeyboardInterrupt raised in it ends the fit like Ctrl-C.
     checkpoint : path, optional
         A JSON file that is replaced every ten seconds, after each start, at the end and on an interrupt. Where
         it exists the fit goes on from it, to the same bits as a fit that was never interrupted. Parameters
@@ -156,7 +213,8 @@ def maximize_likelihood(
     Raises
     ------
     ParameterError
-        A checkpoint of another model, other data, another start or other options; the message names which.
+        A bad argument, named. A checkpoint of another model, other data, another start or other options; the
+        message names which.
     DataError
         A checkpoint that cannot be read.
 
@@ -170,13 +228,16 @@ def maximize_likelihood(
     ----------
     Dempster, Laird & Rubin (1977), J. R. Statist. Soc. B 39(1).
     """
-    blocks = _blocks(data)
-    seeds = (
-        random_state
-        if isinstance(random_state, np.random.SeedSequence)
-        else np.random.SeedSequence(random_state)
-    )
-    problem = Problem(model, blocks, compute or _OneBlockAfterAnother())
+    check_model_contract(model)
+    refuse_tolerance(tol)
+    positive_integer("max_iter", max_iter)
+    check_flag("certify", certify)
+    check_progress(progress)
+    check_checkpoint(checkpoint)
+    accelerator = accelerators(accelerate)
+    seeds = seed_sequence(random_state)
+    blocks = read_blocks(data)
+    problem = Problem(model, blocks, check_compute(compute))
     options = {
         "tol": tol,
         "max_iter": max_iter,
@@ -188,7 +249,7 @@ def maximize_likelihood(
     if diary is not None:
         seeds = diary.seeds(seeds, random_state is not None)
     rng = np.random.default_rng(seeds.spawn(1)[0])
-    todo = _starts(model, blocks, start, rng)
+    todo = read_starts(model, blocks, start, rng)
     runs = [] if diary is None else diary.open([params for params, _ in todo], rng)
     reporter = Reporter(progress, tol) if progress is not None and progress is not False else None
 
@@ -198,7 +259,7 @@ def maximize_likelihood(
         if diary is not None:
             diary.saw(moment)
 
-    drawing = getattr(model, "stochastic", None) is not None
+    drawing = _draws(model)
     if drawing and diary is not None:
         raise parameter_error("checkpoint", "None for a Monte Carlo fit", checkpoint)
 
@@ -219,7 +280,7 @@ def maximize_likelihood(
             point,
             tol=tol,
             max_iter=max_iter,
-            accelerator=accelerators(accelerate),
+            accelerator=accelerator,
             certifier=rng if certify else None,
             watch=None if reporter is None and diary is None else watch,
             history=history,
@@ -227,10 +288,6 @@ def maximize_likelihood(
         )
 
     runs, interrupted = _run_all(climb, [params for params, _ in todo], runs, reporter, diary)
-    records = [
-        StartRecord(kind, i, run.point.objective, run.status)
-        for i, (run, (_, kind)) in enumerate(zip(runs, todo, strict=False))
-    ]
     if not any(run.point.finite for run in runs):
         _refuse(model, runs[0].point.params, blocks)
     best = max(runs, key=lambda run: (run.status not in _BROKEN, run.point.objective))
@@ -238,8 +295,12 @@ def maximize_likelihood(
         best = replace(best, status="interrupted")
     error = best.error if isinstance(best, StochasticRun) else 0.0
     near = max(1e-3, 3.0 * error)
-    same = sum(abs(run.point.objective - best.point.objective) < near for run in runs)
-    certificate = certificate_of(problem, best, len(runs), same)
+    same = [abs(run.point.objective - best.point.objective) < near for run in runs]
+    records = [
+        StartRecord(kind, i, run.point.objective, outcome_of(run), agrees)
+        for i, (run, agrees, (_, kind)) in enumerate(zip(runs, same, todo, strict=False))
+    ]
+    certificate = certificate_of(problem, best, len(runs), sum(same))
     if isinstance(best, StochasticRun):
         certificate = best.certificate(certificate)
         problem = replace(best.problem or problem, n_expect=problem.n_expect)
@@ -285,6 +346,16 @@ def _run_all(
     return runs, False
 
 
+def _draws(model: Any) -> bool:
+    """Whether a model's posterior is drawn at random."""
+    return getattr(model, "stochastic", None) is not None
+
+
+def _climb_drawing(problem: Problem, params: Any) -> Run:
+    """A refit by Monte Carlo EM: its noise is part of the spread."""
+    return ascend_stochastic(problem, params, tol=TOL, max_iter=MAX_ITER)
+
+
 _BROKEN = ("degenerate", "not_finite", "decreased")
 
 
@@ -309,30 +380,3 @@ def named_numbers(params: Any, name: str = "theta") -> dict[str, Array]:
         for inner, value in named_numbers(part, str(key)).items():
             out[inner if inner == str(key) else f"{key}.{inner}"] = value
     return out
-
-
-def _blocks(data: Any) -> list[Block]:
-    if isinstance(data, Block):
-        small = data.memo is None and data.x.size <= MEMO_LIMIT
-        return [replace(data, memo={}) if small else data]
-    if isinstance(data, Sequence) and len(data) and isinstance(data[0], Block):
-        return list(data)
-    x = np.asarray(data)
-    if x.ndim == 0 or len(x) == 0:
-        raise parameter_error("data", "an array with at least one row, or blocks", data)
-    return [Block(x, memo={})]
-
-
-def _starts(
-    model: Any, blocks: Sequence[Block], start: Any, rng: np.random.Generator
-) -> list[tuple[Any, str]]:
-    if start is None:
-        own = getattr(model, "starts", None)
-        if own is None:
-            raise parameter_error("start", "given for a model without its own starts", None)
-        return [
-            (one.params, one.kind) if isinstance(one, Start) else (one, "model")
-            for one in own(blocks, rng)
-        ]
-    check = getattr(getattr(model, "space", None), "check", lambda params: params)
-    return [(check(one), "given") for one in (start if isinstance(start, list) else [start])]

@@ -78,7 +78,12 @@ class Following:
             return None
         self.rested = False
         vector, step = self.past[-1]
-        jump, foretold, self.remaining = self._extrapolate(step)
+        try:
+            with np.errstate(all="ignore"):  # the path of a wrong model may lead anywhere
+                jump, foretold, self.remaining = self._extrapolate(step)
+        except np.linalg.LinAlgError:
+            self.begin_anew()
+            return None
         longest = float(np.max(np.abs(jump) / np.maximum(self.chart.scale, 1e-300), initial=0.0))
         if not np.isfinite(longest) or longest > REACH:
             self.length = max(self.length / 2.0, LENGTH)

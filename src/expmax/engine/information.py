@@ -45,6 +45,7 @@ class StandardErrors:
     errors: dict[str, Array]
     covariance: Array  # shape (m, m)
     information: Array | None = None  # observed, in whitened coordinates
+    notes: tuple[str, ...] = ()  # what to know of these numbers
 
     @classmethod
     def of(
@@ -85,7 +86,7 @@ class StandardErrors:
             f"{name:{width}}  {a:12.6g}  {b:12.6g}"
             for name, a, b in zip(self.names, flat, spread, strict=True)
         ]
-        return "\n".join([head, *rows])
+        return "\n".join([head, *rows, *(f"note: {note}" for note in self.notes)])
 
 
 def information_errors(
@@ -162,14 +163,16 @@ def inverse_information(information: Array, edges: list[str]) -> Array:
     if edges:
         raise InformationError(
             f"{edges[0]} is on the boundary of its space, where the estimate is not asymptotically "
-            'normal; drop it from the model, or use method="bootstrap".'
+            'normal; fix it or drop it from the model. method="bootstrap" gives standard errors of the other '
+            "parameters."
         )
     values = np.linalg.eigvalsh(information)
     if not values[0] > 1e-7:
         raise InformationError(
             f"the observed information is not positive definite (smallest eigenvalue {values[0]:.2g} "
-            "of at most 1 in whitened coordinates): the point is not a proper maximum, or two "
-            'components are the same. Use fewer components, or method="bootstrap".'
+            "of at most 1 in whitened coordinates): the point is not a proper maximum, two components are "
+            "the same, or a direction of the parameters changes nothing. Use fewer components, or fix "
+            "what the data do not determine."
         )
     return np.asarray(np.linalg.inv(information))
 

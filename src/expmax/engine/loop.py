@@ -80,6 +80,7 @@ class Run:
     degeneracies: list[Degeneracy] = field(default_factory=list)
     breach: Breach | None = None
     twins: list[tuple[int, int]] = field(default_factory=list)  # components that are one
+    cause: str = ""  # key of the advice, where the status alone does not say why
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,13 +318,11 @@ class _Patience:
 
 def _promising(problem: Problem, run: Run, boost: Accelerator | None, tol: float) -> bool:
     """Whether a cheap estimate of the remaining gain is below tol; never for tol = 0."""
-    if tol == 0:
-        return False
     rounding = problem.rounding(run.point)
     run.remaining = remaining_gain(run.history, run.point.objective, rounding)
     if boost is not None and run.history.step[-1] == boost.name:
         run.remaining = boost.remaining
-    return run.remaining <= max(0.5 * tol, rounding)
+    return tol > 0 and run.remaining <= max(0.5 * tol, rounding)
 
 
 def _conclude(
@@ -342,13 +341,14 @@ def _conclude(
     if run.status != "max_iter":
         return
     if certifier is None:
-        run.status = "uncertified"
+        run.status, run.cause = "uncertified", "skipped"
         return
     if len(run.history) < max_iter:
         _snap(problem, run)
     trial = certify(problem, run.point, max(tol, problem.rounding(run.point)), certifier)
     if trial is None:
         run.status = "uncertified"
+        run.cause = "no score" if problem.chart(run.point) is not None else "no coordinates"
         return
     run.remaining, run.curvature = trial.remaining, trial.curvature
     best = max((trial.point, *trial.escape), key=lambda point: point.objective)
@@ -467,7 +467,7 @@ def _advice(run: Run) -> str:
             f"rounding explains {broken.tolerance:.2g}. {ADVICE[run.status]}"
         )
     if run.status != "uncertified" or not run.twins:
-        return ADVICE[run.status]
+        return ADVICE[run.cause if run.status == "uncertified" and run.cause else run.status]
     a, b = run.twins[0]
     return (
         f"Components {a} and {b} coincide: one component fewer gives the same likelihood, and no split that "

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from expmax.errors import parameter_error
+from expmax.engine.arguments import check_progress
 
 __all__ = ["Reporter"]
 
@@ -28,10 +28,9 @@ class Reporter:
     """
 
     def __init__(self, progress: bool | Callable[..., None], tol: float) -> None:
-        if progress is not True and not callable(progress):
-            raise parameter_error("progress", "True, False or a callable", progress)
-        self.live = progress is True
-        self.call: Callable[..., None] = self._line if progress is True else progress
+        check_progress(progress)
+        self.live = not callable(progress)
+        self.call: Callable[..., None] = progress if callable(progress) else self._line
         self.takes_left = self.live or _takes_four(self.call)
         self.tol = tol
         self.begun = time.perf_counter()

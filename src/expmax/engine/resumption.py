@@ -19,7 +19,17 @@ from expmax.engine.problem import Point, Problem
 __all__ = ["Diary"]
 
 EVERY = 10.0  # seconds between writes
-SCALARS = ("status", "remaining", "curvature", "saddles", "given_up", "degeneracies", "breach")
+SCALARS = (
+    "status",
+    "remaining",
+    "curvature",
+    "saddles",
+    "given_up",
+    "degeneracies",
+    "breach",
+    "twins",
+    "cause",
+)
 
 
 class Diary:
@@ -116,7 +126,7 @@ class Diary:
         self.written = time.monotonic()
 
     def _run(self, saved: Mapping[str, Any]) -> Run:
-        own = {name: saved[name] for name in SCALARS}
+        own = {name: saved[name] for name in SCALARS if name in saved}  # older files have fewer
         return Run(point=self._point(saved), history=History(**saved["history"]), **own)
 
     def _point(self, saved: Mapping[str, Any]) -> Point:

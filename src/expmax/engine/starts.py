@@ -17,10 +17,19 @@ import numpy as np
 
 from expmax.contract import Start
 from expmax.engine.history import History
-from expmax.engine.loop import PACE, Pace, Run, ascend
+from expmax.engine.loop import PACE, Moment, Pace, Run, ascend
 from expmax.engine.problem import Point, Problem
 
-__all__ = ["Budget", "Search", "StartRecord", "StartSource", "climber", "search", "short_run"]
+__all__ = [
+    "Budget",
+    "Search",
+    "StartRecord",
+    "StartSource",
+    "climber",
+    "outcome_of",
+    "search",
+    "short_run",
+]
 
 Rng = np.random.Generator
 SCOUTING = Pace(warm_up=2, trust=3, optimism=200.0)  # of starts: what wins may rise late
@@ -35,8 +44,18 @@ class StartRecord:
     kind: str
     seed: int  # child number of the seed sequence
     objective: float  # nats, where it was left
-    status: str  # "short run" if not continued, "given up" if hopeless, else that of its run
+    status: str  # see `outcome_of`; "short run" if not continued
     agrees: bool = False  # reached the winner's optimum (up to labels)
+
+
+def outcome_of(run: Run) -> str:
+    """How a start ended: "given up" if hopeless, "full run" if it climbed until nothing seemed left to gain.
+
+    Only the best is certified: of the others no certificate was tried. Else the status of the run.
+    """
+    if run.given_up:
+        return "given up"
+    return "full run" if run.status == "uncertified" and run.cause == "skipped" else run.status
 
 
 class StartSource(Protocol):
@@ -82,7 +101,7 @@ class Search:
         """Write how the best run ended, once certified, into the record of its start."""
         if self.best is not None and self.best_record >= 0:
             old = self.records[self.best_record]
-            new = replace(old, objective=self.best.point.objective, status=self.best.status)
+            new = replace(old, objective=self.best.point.objective, status=outcome_of(self.best))
             self.records[self.best_record] = new
 
 
@@ -301,11 +320,11 @@ class _Hunt:
                 self.result.reasons.append(str(collapsed[0]))
                 return False
             if abs(found.objective - floor) < SAME:
-                self._rewrite(record, found.objective, "uncertified")
+                self._rewrite(record, found.objective, "full run")
                 return False
             point = found
         run = self.climb(point, floor=floor, pace=pace)
-        self._rewrite(record, run.point.objective, "given up" if run.given_up else run.status)
+        self._rewrite(record, run.point.objective, outcome_of(run))
         if run.status == "degenerate":
             self.result.reasons.append(str(run.degeneracies[0]))
             return False
@@ -355,7 +374,7 @@ def climber(
     max_iter: int,
     accelerator: Callable[[Problem], Any] | None,
     certifier: Rng | None = None,
-    on_step: Callable[[int, float], None] | None = None,
+    watch: Callable[[Moment], None] | None = None,
 ) -> Callable[..., Run]:
     """`ascend` with everything but the point, the history it continues, floor and pace filled in."""
 
@@ -372,7 +391,7 @@ def climber(
             max_iter=max_iter,
             accelerator=accelerator,
             certifier=certifier,
-            on_step=on_step,
+            watch=watch,
             history=history,
             floor=floor,
             pace=pace,

@@ -65,7 +65,7 @@ class BayesianGaussianMixture(Mixture):
         Whether `fit` goes on from the last q(θ).
     verbose, verbose_interval : int
         Accepted; `progress` and `history_` tell more.
-    effort, accelerate, n_jobs, progress
+    effort, accelerate, certify, n_jobs, progress
         As in `Mixture`.
 
     Attributes
@@ -142,6 +142,7 @@ class BayesianGaussianMixture(Mixture):
         verbose_interval: int = 10,
         effort: str = "default",
         accelerate: str | None = "auto",
+        certify: bool = True,
         n_jobs: int | None = None,
         progress: Any = False,
     ) -> None:
@@ -164,6 +165,7 @@ class BayesianGaussianMixture(Mixture):
         self.verbose_interval = verbose_interval
         self.effort = effort
         self.accelerate = accelerate
+        self.certify = certify
         self.n_jobs = n_jobs
         self.progress = progress
 

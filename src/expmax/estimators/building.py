@@ -20,6 +20,8 @@ from expmax.statistics import Array
 
 __all__ = ["bound_groups", "build_mixture"]
 
+SMALLEST, LARGEST = 1e-150, 1e150  # spreads whose square, summed over rows, is a normal number
+
 
 def bound_groups(
     families: Sequence[Family], x: NDArray[Any], encoder: Encoder
@@ -61,7 +63,12 @@ def build_mixture(
     """
     groups = bound_groups(families, x, encoder)
     _refuse_too_many(families, x)
-    marginal = tuple(marginal_fit(group.family, x, weight) for group in groups)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            marginal = tuple(marginal_fit(group.family, x, weight) for group in groups)
+    except np.linalg.LinAlgError:  # no covariance
+        _refuse_extreme_scale(x)
+        raise
     rows = as_prior(prior)
     pseudo = None
     if rows is not None and rows.count > 0:
@@ -72,7 +79,7 @@ def build_mixture(
         )
     held = held_parameters(fixed, groups, marginal, len(families))
     if rows is None or rows.parameters is None:
-        _refuse_flat_data(groups, marginal, held[2], len(x))
+        _refuse_flat_data(groups, marginal, held[2], x)
     if concentration is None:
         concentration = 1.0 if rows is None else float(rows.concentration)
     work = len(x), x.shape[1], len(families)
@@ -98,19 +105,38 @@ def _refuse_prior(groups: Sequence[Group]) -> None:
             )
 
 
+def _refuse_extreme_scale(x: NDArray[Any]) -> None:
+    """Where a column varies, but the square of its spread is no floating-point number, say that."""
+    values = np.asarray(x, float)
+    for column in range(values.shape[1]):
+        cells = values[:, column][~np.isnan(values[:, column])]
+        spread = float(cells.max() / 2 - cells.min() / 2) if len(cells) else 0.0
+        if spread > 0 and not SMALLEST < spread < LARGEST:
+            raise DataError(
+                f"column {column} varies by {spread:.2g}, whose square is beyond floating point (which ends at "
+                "1e-308 and 1.8e308): no variance can be computed. Rescale the column, to a spread of about 1."
+            )
+
+
 def _refuse_flat_data(
     groups: Sequence[Group],
     marginal: Sequence[Parameters],
     held: NDArray[np.bool_] | None,
-    n_rows: int,
+    x: NDArray[Any],
 ) -> None:
     """Where even one component for all rows collapses, no number of them has a maximum."""
     for group, own in zip(groups, marginal, strict=True):
-        found = group.family.degeneracies(own, None, own)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = group.family.degeneracies(own, None, own)
+        except np.linalg.LinAlgError:  # no covariance
+            _refuse_extreme_scale(x)
+            raise
         if not found or (held is not None and held[group.index].all()):
             continue
         name = type(group.family).__name__
-        if n_rows == 1:
+        _refuse_extreme_scale(x)
+        if len(x) == 1:
             raise DataError(
                 f"{name} needs at least two rows; got n_samples=1. Add rows, or give a prior with "
                 "parameters."

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from expmax.data.tables import Table
+from expmax.engine.arguments import check_flag
 from expmax.engine.loop import Run
 from expmax.engine.problem import Problem
 from expmax.engine.starts import Search
@@ -84,7 +85,7 @@ class GaussianMixture(GaussianSearch):
         1 prints the starts and every `verbose_interval`-th iteration of the final run, once it is
         done; 2 also the gains.
     verbose_interval : int
-    prior, fixed, effort, accelerate, n_jobs, progress
+    prior, fixed, effort, accelerate, certify, n_jobs, progress
         As in `Mixture`.
 
     Attributes
@@ -148,6 +149,7 @@ class GaussianMixture(GaussianSearch):
         fixed: Mapping[Any, Any] | None = None,
         effort: str = "default",
         accelerate: str | None = "auto",
+        certify: bool = True,
         n_jobs: int | None = None,
         progress: Any = False,
     ) -> None:
@@ -169,6 +171,7 @@ class GaussianMixture(GaussianSearch):
         self.fixed = fixed
         self.effort = effort
         self.accelerate = accelerate
+        self.certify = certify
         self.n_jobs = n_jobs
         self.progress = progress
 
@@ -180,8 +183,10 @@ class GaussianMixture(GaussianSearch):
             max_iter=self.max_iter,
             n_init=self.n_init,
             random_state=self.random_state,
+            progress=self.progress,
             least_iter=0,
         )
+        check_flag("certify", self.certify)
         prepare.refuse_tolerance(self.reg_covar, "reg_covar")
         prepare.positive_integer("verbose_interval", self.verbose_interval)
         if not isinstance(self.verbose, bool | np.bool_):

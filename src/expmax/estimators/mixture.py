@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from expmax.compute.blas import single_threaded_blas
 from expmax.data.reading import read_table
 from expmax.engine.acceleration import accelerators
+from expmax.engine.arguments import check_flag
 from expmax.engine.loop import Run
 from expmax.engine.starts import Search
 from expmax.errors import ConvergenceWarning, ParameterError, parameter_error
@@ -20,7 +21,7 @@ from expmax.estimators.building import build_mixture
 from expmax.estimators.given import check_partition, given_start, is_partition
 from expmax.estimators.outcome import accepted, not_converged, tell
 from expmax.estimators.search import EFFORT, budget_of, search_mixture
-from expmax.estimators.shared import check_run
+from expmax.estimators.shared import Progress, check_run
 from expmax.estimators.training import KEPT_BYTES, Training, make_training
 from expmax.estimators.use import FittedMixture
 from expmax.families.base import Family
@@ -67,9 +68,21 @@ class Mixture(FittedMixture):
         Nats of the total log-likelihood that may be left to gain; 0 makes all `max_iter` updates.
     max_iter : int
         Parameter updates of the final run.
+    accelerate : {"auto", "lbfgs", "squarem", "anderson", None}
+        How EM's steps are made longer, never lowering the objective: "auto" chooses (in a search over many
+        starts quasi-Newton steps, from a start of yours steps along EM's own path); None is plain EM.
+    certify : bool
+        Whether to verify, by the curvature of the log-likelihood, that hardly anything is left to gain.
+        Without, `status_` is "uncertified" and `converged_` False.
     random_state : int, RandomState or None
     n_jobs : int, optional
         Threads; the result does not depend on their number.
+    progress : bool or callable
+        Called as progress(iteration, objective, seconds) after each step of each run; with a fourth argument,
+        the estimated seconds left of the present run (NaN while unknown), where the callable takes four. Of a
+        search that climbs in compiled code it hears at the end of each climb, with its number of E-steps.
+        True keeps a live line on standard error. A KeyboardInterrupt raised in it ends the fit like Ctrl-C:
+        with the best so far and status "interrupted".
 
     Attributes
     ----------
@@ -111,6 +124,7 @@ class Mixture(FittedMixture):
 
     inference: str = "likelihood"  # of subclasses that do not offer the choice
     concentration: float | None = None
+    certify: bool = True
     _weight_type: Any = "dirichlet_distribution"
 
     def __init__(
@@ -128,6 +142,7 @@ class Mixture(FittedMixture):
         tol: float = 1e-4,
         max_iter: int = 1000,
         accelerate: str | None = "auto",
+        certify: bool = True,
         random_state: Any = None,
         n_jobs: int | None = None,
         progress: Any = False,
@@ -144,6 +159,7 @@ class Mixture(FittedMixture):
         self.tol = tol
         self.max_iter = max_iter
         self.accelerate = accelerate
+        self.certify = certify
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.progress = progress
@@ -176,8 +192,8 @@ class Mixture(FittedMixture):
         x, weight, label = self._read_training(X, sample_weight, labels)
         model = self._build(x, weight)
         training = self._training_data(model, x, weight, label)
-        with single_threaded_blas():
-            result = self._search(training)
+        with single_threaded_blas(), Progress(self.progress, self.tol) as progress:
+            result = self._search(training, progress)
         self._conclude(training, result)
         return self
 
@@ -224,7 +240,9 @@ class Mixture(FittedMixture):
             max_iter=self.max_iter,
             n_init=self.n_init,
             random_state=self.random_state,
+            progress=self.progress,
         )
+        check_flag("certify", self.certify)
         if self.effort not in EFFORT:
             raise parameter_error("effort", f"one of {sorted(EFFORT)}", self.effort)
         if self.inference not in INFERENCES:
@@ -270,7 +288,7 @@ class Mixture(FittedMixture):
             fixed=self.fixed,
         )
 
-    def _search(self, training: Training) -> Search:
+    def _search(self, training: Training, progress: Progress) -> Search:
         """The best solution and what became of every start."""
         model, rows = training.problem.model, training.rows
         return search_mixture(
@@ -279,6 +297,8 @@ class Mixture(FittedMixture):
             budget_of(self.effort, self.n_init, model.n_components),
             self.random_state,
             explorer=accelerators(self.accelerate, search=True),
+            progress=progress,
+            certify=bool(self.certify),
             tol=self.tol,
             max_iter=self.max_iter,
             accelerator=self._accelerator(),
@@ -320,7 +340,7 @@ class Mixture(FittedMixture):
         self.n_parameters_ = model.n_parameters(params)
         tell(self, problem, run, result)
         self._publish()
-        if not self.converged_:
+        if not self.converged_ and (self.certify or run.cause != "skipped"):
             self._warn_not_converged(run)
 
     @property

@@ -81,6 +81,6 @@ def not_converged(estimator: Any, run: Run) -> str:
     """Why a fit is not called converged."""
     return (
         f"{type(estimator).__name__} stopped with status {run.status!r} after {estimator.n_iter_} "
-        f"iterations, with an estimated {run.remaining:.2g} nats still to gain (tol={estimator.tol:g}). "
+        f"iterations; {estimator.certificate_.left} (tol={estimator.tol:g}). "
         f"{estimator.certificate_.advice}"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_random_state, validate_data
 from expmax.contract import Parameters, iterate_rows
 from expmax.data.compression import Rows, _distinct
 from expmax.data.tables import Table
+from expmax.engine.arguments import positive_integer, refuse_tolerance
 from expmax.errors import DataError, ParameterError, parameter_error
 from expmax.families.base import Family
 from expmax.families.categorical import Categorical
@@ -28,6 +28,7 @@ __all__ = [
     "fit_encoder",
     "marginal_fit",
     "positive_integer",
+    "refuse_tolerance",
     "validate_features",
 ]
 
@@ -74,7 +75,7 @@ def _categorical_columns(family: Family, table: Table) -> Iterable[int]:
 def bind_family(family: Family, x: NDArray[Any], encoder: Encoder) -> Family:
     """Bind a family to data, with the categories that the encoder knows."""
     if isinstance(family, Categorical) and family.n_categories is None:
-        return _categorical(encoder, range(x.shape[1]))
+        family = _categorical(encoder, range(x.shape[1]))
     if isinstance(family, Product) and not family.slices:
         slices = family.resolve(x.shape[1], encoder.names)
         parts = [
@@ -105,7 +106,8 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int) -> Array | None:
     try:
         weight = np.asarray(sample_weight, dtype=float)
     except (TypeError, ValueError):
-        raise parameter_error("sample_weight", "numbers, one a row", sample_weight) from None
+        given = f"a {type(sample_weight).__name__} that holds something else"
+        raise parameter_error("sample_weight", "numbers, one a row", given) from None
     if weight.ndim == 0:
         weight = np.full(n_rows, float(weight))
     if weight.shape != (n_rows,):
@@ -131,11 +133,15 @@ def check_labels(
         raise parameter_error(name, f"of shape ({n_rows},)", label.shape)
     rule = f"-1 (unknown) or a component from 0 to {n_components - 1}"
     if label.dtype.kind not in "biufO":
-        raise parameter_error(name, rule, label)
-    with np.errstate(invalid="ignore"):
-        whole = label.astype(np.int64)
-    if not np.array_equal(whole, label) or whole.min() < -1 or whole.max() >= n_components:
-        raise parameter_error(name, rule, label)
+        raise parameter_error(name, rule, f"values of dtype {label.dtype}")
+    try:
+        with np.errstate(invalid="ignore"):
+            whole = label.astype(np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise parameter_error(name, rule, "values that are no numbers") from None
+    bad = np.flatnonzero((whole != label) | (whole < -1) | (whole >= n_components))
+    if len(bad):
+        raise parameter_error(name, rule, f"{label[bad[0]]} (row {bad[0]})")
     return whole
 
 
@@ -158,20 +164,6 @@ def refuse_random_state(value: Any) -> None:
         check_random_state(value)
     except (TypeError, ValueError):
         raise parameter_error("random_state", "None, an integer or a RandomState", value) from None
-
-
-def refuse_tolerance(value: Any, name: str = "tol") -> None:
-    """A finite number of at least 0."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and 0 <= value < np.inf):
-        raise parameter_error(name, "a finite number of at least 0", value)
-
-
-def positive_integer(name: str, value: Any, least: int = 1) -> int:
-    """An integer of at least `least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise parameter_error(name, f"an integer of at least {least}", value)
-    return int(value)
 
 
 def marginal_fit(family: Family, x: NDArray[Any], weight: Array | None) -> Parameters:

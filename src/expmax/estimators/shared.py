@@ -8,6 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from expmax.engine.arguments import check_progress
+from expmax.engine.history import History
 from expmax.engine.loop import Moment
 from expmax.engine.progress import Reporter
 from expmax.errors import parameter_error
@@ -62,6 +64,7 @@ class Progress:
         silent = progress is None or progress is False
         self._reporter = None if silent else Reporter(progress, tol)
         self._seen: tuple[int, float] | None = None
+        self._history: History | None = None  # of the ascent that is under way
         self.watch = None if silent else self._watch  # what `ascend` is to call
 
     def __enter__(self) -> Self:
@@ -80,11 +83,11 @@ class Progress:
         """Tell of a moment of an ascent, unless it is where the last one ended."""
         assert self._reporter is not None
         now = moment.n_rows, moment.point.objective
-        if moment.n_rows == 0:
+        if moment.history is not self._history:  # where an ascent begins, or goes on
             self._reporter.begin_run()
         elif now != self._seen:
             self._reporter.report(*now, moment.remaining)
-        self._seen = now
+        self._seen, self._history = now, moment.history
 
     def tell(self, iteration: int, objective: float) -> None:
         """Tell of a step whose remaining gain nobody knows."""
@@ -98,12 +101,14 @@ def check_run(
     max_iter: Any,
     n_init: Any,
     random_state: Any,
+    progress: Any = False,
     least_iter: int = 1,
     automatic: bool = True,
 ) -> None:
     """Refuse bad arguments of a search by name; `automatic`: whether n_init may be "auto"."""
     prepare.refuse_tolerance(tol)
     prepare.refuse_random_state(random_state)
+    check_progress(progress)
     prepare.positive_integer("max_iter", max_iter, least_iter)
     if not (isinstance(n_init, str) and automatic):
         prepare.positive_integer("n_init", n_init)

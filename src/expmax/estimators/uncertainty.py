@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from expmax.compute.reduce import Serial
 from expmax.contract import Block
-from expmax.engine.acceleration import accelerators
-from expmax.engine.information import StandardErrors, flatten_values, information_errors
-from expmax.engine.loop import ascend
-from expmax.engine.problem import Point, Problem
-from expmax.errors import InformationError
+from expmax.engine.arguments import bootstrap_size, n_workers
+from expmax.engine.bootstrap import Units, bootstrap_errors
+from expmax.engine.information import StandardErrors, information_errors
+from expmax.engine.problem import Problem
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.statistics import Array
 
@@ -36,12 +32,19 @@ def standard_errors(
     rng: np.random.Generator,
     n_jobs: int | None,
 ) -> StandardErrors:
-    """See `Mixture.standard_errors`. `squares` and `counts`: Σ w² and number of rows behind each row."""
+    """See `standard_errors` of a mixture. `squares`, `counts`: Σ w² and number of rows behind each row."""
     model: MixtureModel = problem.model
     if method == "bootstrap":
-        draws = _bootstrap(problem, params, counts, n_bootstrap, rng, n_jobs)
-        covariance = np.atleast_2d(np.cov(draws, rowvar=False))
-        return StandardErrors.of(method, described(model, params), covariance)
+        return bootstrap_errors(
+            problem,
+            params,
+            lambda p: described(model, p),
+            _resampled(problem.blocks, counts),
+            n_bootstrap=bootstrap_size(n_bootstrap),
+            rng=rng,
+            workers=n_workers(n_jobs),
+            held=_held(model, params),
+        )
     return information_errors(
         problem, problem.at(params), method, lambda p: described(model, p), squares
     )
@@ -57,65 +60,43 @@ def described(model: MixtureModel, params: MixtureParameters) -> dict[str, Array
     return out
 
 
-def _bootstrap(
-    problem: Problem,
-    params: MixtureParameters,
-    counts: Sequence[Array],
-    n_bootstrap: int,
-    rng: np.random.Generator,
-    n_jobs: int | None,
-) -> Array:
-    """Refits from the estimate on rows drawn with replacement, labels matched to it."""
-    seeds = rng.spawn(n_bootstrap)
-    with ThreadPoolExecutor(max(1, n_jobs or 1)) as pool:
-        fits = list(pool.map(lambda seed: _refit(problem, params, counts, seed), seeds))
-    kept = [fit for fit in fits if fit is not None]
-    if len(kept) < max(2, n_bootstrap // 2):
-        raise InformationError(
-            f"{n_bootstrap - len(kept)} of {n_bootstrap} bootstrap fits collapsed; the components rest "
-            "on too few rows. Use fewer components or a prior."
-        )
-    return np.array(kept)
-
-
-def _refit(
-    problem: Problem, params: MixtureParameters, counts: Sequence[Array], rng: np.random.Generator
-) -> Array | None:
-    model: MixtureModel = problem.model
+def _resampled(blocks: Sequence[Block], counts: Sequence[Array]) -> Units:
+    """Draws of the original rows, with replacement; a row keeps its weight."""
     whole = np.concatenate(list(counts))
-    drawn = rng.multinomial(int(whole.sum()), whole / whole.sum())
-    blocks, start = [], 0
-    for block, count in zip(problem.blocks, counts, strict=True):
-        share = drawn[start : start + len(count)] / count
-        start += len(count)
-        weight = share * (1.0 if block.weight is None else block.weight)
-        if block.weight is None:
-            weight = share * count
-        used = weight > 0
-        blocks.append(
-            Block(
-                np.ascontiguousarray(block.x[used]),
-                weight[used],
-                None if block.label is None else block.label[used],
-                {} if block.memo is not None else None,
-            )
-        )
-    again = Problem(model, blocks, Serial())
-    run = ascend(again, again.at(params), tol=1e-3, max_iter=500, accelerator=accelerators("auto"))
-    if run.status in ("degenerate", "not_finite", "decreased"):
-        return None
-    return flatten_values(described(model, _align(model, run.point, params)))
+
+    def draw(rng: np.random.Generator) -> list[Block]:
+        drawn = rng.multinomial(int(whole.sum()), whole / whole.sum())
+        out, start = [], 0
+        for block, count in zip(blocks, counts, strict=True):
+            share = drawn[start : start + len(count)] / count
+            start += len(count)
+            weight = share * (count if block.weight is None else block.weight)
+            used = weight > 0
+            if used.any():
+                label = None if block.label is None else block.label[used]
+                memo: dict[Any, Any] | None = {} if block.memo is not None else None
+                x = np.ascontiguousarray(block.x[used])
+                out.append(Block(x, weight[used], label, memo))
+        return out
+
+    return draw
 
 
-def _align(model: MixtureModel, point: Point, reference: MixtureParameters) -> MixtureParameters:
-    """Relabel components to match the reference, group by group, by their locations."""
-    params: MixtureParameters = point.params
-    order: NDArray[np.intp] = np.arange(model.n_components)
-    for g, group in enumerate(model.groups):
-        here = group.family.location(params.components[g])
-        there = group.family.location(reference.components[g])
-        scale = np.where(np.ptp(there, axis=0) > 0, np.ptp(there, axis=0), 1.0)
-        cost = (((there[:, None] - here[None]) / scale) ** 2).sum(axis=2)
-        _, match = linear_sum_assignment(cost)
-        order[group.index] = group.index[match]
-    return model.permute(params, order)
+def _held(model: MixtureModel, params: MixtureParameters) -> NDArray[np.bool_]:
+    """Which of the described numbers the user fixed."""
+    k = model.n_components
+    mask = np.zeros(k, bool) if model.fixed_mask is None else np.asarray(model.fixed_mask, bool)
+    parts = [np.full(k, model.fixed_weights is not None)]
+    for group, own in zip(model.groups, params.components, strict=True):
+        held = mask[group.index]
+        if not group.family.is_estimated:
+            held = np.ones(len(held), bool)
+        for value in group.family.named_parameters(own).values():
+            shape = np.shape(value)
+            by_component = bool(shape) and shape[0] == len(held)
+            if by_component:
+                held_here = np.reshape(held, (-1,) + (1,) * (len(shape) - 1))
+                parts.append(np.broadcast_to(held_here, shape).ravel())
+            else:  # shared by all
+                parts.append(np.full(int(np.prod(shape)), bool(held.all())))
+    return np.concatenate(parts)

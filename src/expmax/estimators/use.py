@@ -157,14 +157,18 @@ class FittedMixture(
             The training data; needed only after loading a model, or where they were larger than 32 MiB.
         method : {"observed", "sandwich", "bootstrap"}
             Inverse observed information (weights are frequencies), its robust form H⁻¹(Σ w² s sᵀ)H⁻¹, or
-            the spread of refits to resampled rows.
+            the spread of refits, from the estimate, to resampled rows (each with its weight); `n_jobs`
+            threads.
         n_bootstrap : int
+            Refits, at least 10.
         random_state : int, RandomState or None
 
         Raises
         ------
         InformationError
-            A parameter is on its boundary, or the information is not positive definite.
+            A parameter is on its boundary, or the information is not positive definite. The bootstrap gives
+            the errors of the parameters that are not on the boundary (the others are NaN, and `notes` says so);
+            it is refused where half of its refits collapse.
 
         References
         ----------
@@ -192,7 +196,7 @@ class FittedMixture(
             method,
             squares=training.per_block(training.rows.square),
             counts=training.per_block(training.rows.count),
-            n_bootstrap=prepare.positive_integer("n_bootstrap", n_bootstrap, 2),
+            n_bootstrap=n_bootstrap,
             rng=np.random.default_rng(seed),
             n_jobs=self.n_jobs,
         )

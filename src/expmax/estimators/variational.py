@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from expmax.compute.blas import single_threaded_blas
 from expmax.compute.reduce import Serial
 from expmax.contract import Block, Parameters, iterate_rows
+from expmax.engine.loop import Run
 from expmax.engine.problem import Problem
-from expmax.engine.starts import Budget, Search, climber, search
+from expmax.engine.starts import SAME, Budget, Search, climber, search
 from expmax.errors import DataError, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.estimators.building import bound_groups
 from expmax.estimators.search import EFFORT, carry_over, seed_of, single
+from expmax.estimators.shared import Progress
 from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.families.base import Family
 from expmax.models.mixture import Group
@@ -44,7 +48,8 @@ def fit_variational(
     model = variational_model(estimator, x, weight)
     training: Training = estimator._training_data(model, x, weight, label)
     with single_threaded_blas():
-        result = _search(estimator, training)
+        with Progress(estimator.progress, estimator.tol) as progress:
+            result = _search(estimator, training, progress)
         estimator._keep(training, result)
         _measure(estimator, training.problem)
     return estimator
@@ -97,16 +102,21 @@ def group_prior(given: Any, group: Group, x: NDArray[Any], weight: Array | None)
         ) from None
 
 
-def _search(estimator: Any, training: Training) -> Search:
+def _search(estimator: Any, training: Training, progress: Progress) -> Search:
     """Search, then try sticks broken in order of size: the bound depends on their order."""
-    options = {"tol": estimator.tol, "max_iter": int(estimator.max_iter)}
-    result = _search_starts(estimator, training)
+    options: dict[str, Any] = {
+        "tol": estimator.tol,
+        "max_iter": int(estimator.max_iter),
+        "accelerator": estimator._accelerator(),
+        "watch": progress.watch,
+    }
+    result = _search_starts(estimator, training, options)
     run, problem = result.best, training.problem
     model: VariationalMixture = problem.model
     one_family = len(model.groups) == 1
     if run is None or model.weight_prior.kind == "dirichlet_distribution" or not one_family:
         return result
-    if estimator._keeps_order:
+    if estimator._keeps_order or run.status == "interrupted":
         return result
     counts = model.counts(run.point.params)
     order = np.argsort(-counts, kind="stable")
@@ -118,8 +128,7 @@ def _search(estimator: Any, training: Training) -> Search:
     if point.objective > run.point.objective + problem.rounding(run.point):
         climb = climber(
             problem,
-            accelerator=estimator._accelerator(),
-            certifier=np.random.default_rng(0),
+            certifier=np.random.default_rng(0) if estimator.certify else None,
             **options,
         )
         result.best = climb(point)
@@ -127,25 +136,17 @@ def _search(estimator: Any, training: Training) -> Search:
     return result
 
 
-def _search_starts(estimator: Any, training: Training) -> Search:
+def _search_starts(estimator: Any, training: Training, options: dict[str, Any]) -> Search:
     problem, rows = training.problem, training.rows
     model: VariationalMixture = problem.model
     seed = seed_of(estimator.random_state)
-    options: dict[str, Any] = {
-        "tol": estimator.tol,
-        "max_iter": int(estimator.max_iter),
-        "accelerator": estimator._accelerator(),
-    }
-    finish = climber(problem, certifier=np.random.default_rng(seed.spawn(1)[0]), **options)
+    certifier = np.random.default_rng(seed.spawn(1)[0])
+    finish = climber(problem, certifier=certifier if estimator.certify else None, **options)
     starts = estimator._variational_starts(training)
     if not starts and model.n_components == 1:
         starts = [(from_responsibilities(training, np.ones((len(rows.x), 1))), "closed form")]
     if starts:
-        runs = [finish(problem.at(params)) for params, _ in starts]
-        found = [single(run, kind) for run, (_, kind) in zip(runs, starts, strict=True)]
-        best = max(found, key=lambda one: one.best.point.objective if one.best else -np.inf)
-        best.records = [one.records[0] for one in found]
-        return best
+        return _best_of_given(finish, problem, starts)
     sub = _subsample(problem, rows, seed)
     source = VariationalStarts(model, sub.blocks[0])  # type: ignore[arg-type]
     k = model.n_components
@@ -158,10 +159,31 @@ def _search_starts(estimator: Any, training: Training) -> Search:
     if sub is not problem:
         problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(rows.x), 1)
         return carry_over(problem, finish, result)
-    if result.best is not None and result.best.status == "uncertified":
+    if estimator.certify and result.best is not None and result.best.status == "uncertified":
         result.best = finish(result.best.point, result.best.history.reopen())
         result.settle()
     return result
+
+
+def _best_of_given(
+    finish: Callable[..., Run], problem: Problem, starts: Sequence[tuple[Any, str]]
+) -> Search:
+    """Every start to its end; an interrupt ends them with the best so far."""
+    found: list[Search] = []
+    for params, kind in starts:
+        run = finish(problem.at(params))
+        found.append(single(run, kind))
+        if run.status == "interrupted":
+            break
+    best = max(found, key=lambda one: one.best.point.objective if one.best else -np.inf)
+    assert best.best is not None
+    top = best.best.point.objective
+    best.records = [
+        replace(one.records[0], agrees=abs(one.records[0].objective - top) < SAME) for one in found
+    ]
+    if run.status == "interrupted":
+        best.best.status = "interrupted"
+    return best
 
 
 def _never(point: Any) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from expmax.contract import Block, Expectation
+from expmax.engine.arguments import OneAfterAnother
+from expmax.engine.bootstrap import rows_of
 from expmax.engine.checks.differences import Fixed, settle
-from expmax.engine.fit import _OneBlockAfterAnother, named_numbers
+from expmax.engine.fit import named_numbers
 from expmax.engine.problem import Point, Problem
 from expmax.errors import parameter_error
 from expmax.statistics import Array
@@ -73,17 +74,6 @@ class Gap:
         return self.ratio <= 1.0
 
 
-def rows_of(block: Block, index: NDArray[Any]) -> Block:
-    """Some rows of a block, in that order, without its memo."""
-    n = len(block.x)
-    changes: dict[str, Any] = {"memo": None}
-    for field in fields(block):
-        value = getattr(block, field.name)
-        if isinstance(value, np.ndarray) and value.ndim and len(value) == n:
-            changes[field.name] = value[index]
-    return replace(block, **changes)
-
-
 class Setting:
     """A model with data and a point to look around in."""
 
@@ -92,7 +82,7 @@ class Setting:
     ) -> None:
         self.model = model
         self.blocks = [replace(block, memo=None) for block in blocks]
-        self.problem = Problem(model, self.blocks, _OneBlockAfterAnother())
+        self.problem = Problem(model, self.blocks, OneAfterAnother())
         self.seed = random_state
         hold = getattr(model, "hold", None)
         with np.errstate(all="ignore"):
