@@ -195,6 +195,24 @@ def test_covariance_structures_compete() -> None:
     assert "Gaussian (tied)" in done.out
 
 
+def test_rows_left_out_and_bootstrap_tests_choose() -> None:
+    words = ("fit", FAITHFUL, "--columns", "waiting", "--components", "1:3", "--effort", "quick")
+    done = ran(*words, "--criterion", "cv", "--cv", "3")
+    assert "Candidates by CV" in done.out
+    assert "nats a row for the best" in " ".join(done.out.split())
+    found = ran(*words, "--criterion", "cv", "--cv", "3", "--json").json
+    assert (found["criterion"], found["chosen_by"], found["interrupted"]) == ("cv", "cv", False)
+    held_out = [one["held_out"] for one in found["candidates"]]
+    assert found["best"] == int(np.argmax(held_out))
+    tests = ("--criterion", "lrt", "--n-bootstrap", "9", "--alpha", "0.1")
+    done = ran(*words, *tests)
+    assert "Chosen by bootstrap likelihood-ratio tests: Gaussian, K = 2" in done.out
+    found = ran(*words, *tests, "--json").json
+    assert found["tests"][0]["rejected"] is True
+    assert found["tests"][0]["p_value"] == 0.1
+    assert found["best"] == 1  # two modes: one component is rejected, two are not
+
+
 def test_all_structures_make_a_table() -> None:
     done = ran("fit", FAITHFUL, "--components", "1:2", "--covariance", "all", "--effort", "quick")
     for name in ("EII", "VVV", "EVE", "K = 2"):
@@ -344,7 +362,13 @@ def test_bad_weights(tmp_path: Path) -> None:
         (["--family", "waiting=gaussian,waiting=poisson"], "a column twice"),
         (["--covariance", "round"], "--covariance must be among"),
         (["--covariance", "full", "--family", "exponential"], "needs a Gaussian or Student"),
-        (["--criterion", "cv"], "--criterion must be one of"),
+        (["--criterion", "dic"], "--criterion must be one of bic, aic, icl, cv, lrt"),
+        (["--cv", "3"], "--cv belongs to --criterion cv; the criterion is bic"),
+        (["--criterion", "cv", "--alpha", "0.1"], "--alpha belongs to --criterion lrt"),
+        (["--criterion", "cv", "--cv", "1"], "cv must be an integer of at least 2"),
+        (["--criterion", "lrt", "--n-bootstrap", "9"], "n_bootstrap must be at least 19"),
+        (["--criterion", "lrt", "--alpha", "2"], "alpha must be a number between 0 and 1"),
+        (["--criterion", "lrt", "--components", "2"], "one number only is given"),
         (["--seed", "-1"], "--seed must be"),
         (["--seed", "x"], "invalid int value"),
         (["--threads", "0"], "--threads must be"),
@@ -392,6 +416,51 @@ def test_interruption_and_closed_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "show", closed)
     done = run("show", "model.json")
     assert (done.status, done.out, done.err) == (141, "", "")
+
+
+def test_an_interrupt_prints_the_best_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from expmax.selection import sweep
+
+    first, begun = sweep._first, []
+
+    def interrupt(grid: object, k: int) -> None:
+        begun.append(k)
+        if k == 3:
+            raise KeyboardInterrupt
+        first(grid, k)
+
+    monkeypatch.setattr(sweep, "_first", interrupt)
+    words = ("fit", FAITHFUL, "--components", "1:4")
+    done = run(*words, "--out", tmp_path / "model.json")
+    assert done.status == 130
+    assert done.err == "expmax: interrupted: this is the best so far\n"
+    assert "INTERRUPTED: the best so far, by BIC" in done.out
+    assert "K = 3, 4: not fitted: interrupted" in done.out
+    assert "NOT converged (interrupted)" in done.out
+    assert max(map(len, done.out.replace(str(tmp_path), "").splitlines())) <= 80
+    saved = expmax.load(tmp_path / "model.json")
+    assert (saved.n_components, saved.status_) == (2, "interrupted")
+    assert begun == [1, 2, 3]
+    found = run(*words, "--json")
+    assert found.status == 130
+    assert found.json["interrupted"] is True
+    assert [one.get("status") for one in found.json["candidates"][:2]] == ["interrupted"] * 2
+    assert [one.get("message") for one in found.json["candidates"][2:]] == [
+        "not fitted: interrupted"
+    ] * 2
+
+
+def test_an_interrupt_before_anything_was_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from expmax.selection import sweep
+
+    def interrupt(grid: object, k: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "_first", interrupt)
+    done = run("fit", FAITHFUL, "--components", "1:4")
+    assert (done.status, done.out, done.err) == (130, "", "expmax: interrupted\n")
 
 
 def test_the_command_as_a_process(faithful: tuple[Ran, Path], tmp_path: Path) -> None:

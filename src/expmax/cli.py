@@ -21,6 +21,7 @@ examples:
   expmax fit faithful.csv --history
   expmax fit deaths.csv --weights freq --family poisson --components 1:4
   expmax fit visits.csv --family "age=gaussian,visits=poisson" --out model.json
+  expmax fit faithful.csv --criterion lrt --n-bootstrap 199 --components 1:4
   expmax predict model.json new.csv --proba --out assigned.csv
   expmax show model.json --json
 """
@@ -63,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 2 after an error, told in one line; 130 after Ctrl-C; 141 when the reader of
-        the output has gone.
+        Exit status: 0; 2 after an error, told in one line; 130 after Ctrl-C (`fit` then writes and
+        prints the best so far); 141 when the reader of the output has gone.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -98,8 +99,7 @@ def _run(argv: Sequence[str] | None) -> int:
     from expmax import commands
 
     action: Any = getattr(commands, arguments.command)
-    action(arguments)
-    return 0
+    return int(action(arguments) or 0)
 
 
 def _fail(message: str) -> int:
@@ -182,9 +182,7 @@ def _add_fit(commands: Any) -> None:
         metavar="K",
         help='3, "1,2,5" or 1:9; default: 1, 2, … until three in a row are no better, at most 9',
     )
-    model.add_argument(
-        "--criterion", default="bic", metavar="NAME", help="bic (default), aic or icl"
-    )
+    _add_criterion(fit)
     search = fit.add_argument_group("search")
     search.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default 0)")
     search.add_argument(
@@ -199,6 +197,24 @@ def _add_fit(commands: Any) -> None:
     output.add_argument("--history", action="store_true", help="print the proof of convergence")
     output.add_argument("--quiet", action="store_true", help="no progress, no tables")
     _add_json(output)
+
+
+def _add_criterion(fit: Any) -> None:
+    group = fit.add_argument_group("choice")
+    group.add_argument(
+        "--criterion",
+        default="bic",
+        metavar="NAME",
+        help="bic (default), aic, icl, cv (log-likelihood of rows left out) or lrt (bootstrap "
+        "likelihood-ratio tests of K against the next K; BIC among families)",
+    )
+    group.add_argument("--cv", type=int, metavar="N", help="folds of cv (default 5)")
+    group.add_argument(
+        "--n-bootstrap", type=int, metavar="N", help="samples a test of lrt (default 99)"
+    )
+    group.add_argument(
+        "--alpha", type=float, metavar="P", help="level of the tests of lrt (default 0.05)"
+    )
 
 
 def _add_predict(commands: Any) -> None:

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,36 @@ from numpy.typing import NDArray
 import expmax
 from expmax.data.files import read_file
 from expmax.data.tables import Table
-from expmax.errors import DataError, parameter_error
+from expmax.errors import DataError, ParameterError, parameter_error
 from expmax.persistence import load
 from expmax.reports.columns import columns_table
-from expmax.reports.comparison import comparison
 from expmax.reports.describe import describe, plain
 from expmax.reports.history import history_table
 from expmax.reports.text import Report
+from expmax.selection.candidates import CRITERIA, Candidate
 from expmax.selection.columns import Choice
-from expmax.selection.grid import CRITERIA, Candidate, Grid, fit_grid
+from expmax.selection.grid import fit_grid
+from expmax.selection.judging import ALL_CRITERIA
 from expmax.selection.request import Request, choices, components, find_columns
+from expmax.selection.result import Selection
 
 __all__ = ["fit", "predict", "show"]
 
 VERSION = 1  # of the JSON documents
 PATIENCE = 3  # numbers of components in a row that may be no better
 DEFAULT_COMPONENTS = range(1, 10)
+INTERRUPTED = 130  # exit status after Ctrl-C
+OPTIONS = {"cv": "cv", "n_bootstrap": "lrt", "alpha": "lrt"}  # of a criterion, by argument
 
 
 # ------------------------------------------------------------------------------------------- fit
 
 
-def fit(arguments: Namespace) -> None:
-    """Read, choose families, fit every candidate, write and print."""
+def fit(arguments: Namespace) -> int:
+    """Read, choose families, fit every candidate, write and print; returns the exit status.
+
+    After Ctrl-C the best so far is written and printed, and the status is 130.
+    """
     numbers = components(arguments.components)
     _check(arguments)
     table = read_file(arguments.file)
@@ -48,35 +56,53 @@ def fit(arguments: Namespace) -> None:
     request = Request(arguments.family, arguments.covariance, wanted)
     found = choices(table, weight, request)
     first = next(iter(found.values()))
-    with _progress(arguments) as on_start:
-        grid = fit_grid(
+    with _progress(arguments) as say:
+        chosen = fit_grid(
             first.table,
             {label: choice.family for label, choice in found.items()},
             DEFAULT_COMPONENTS if numbers is None else numbers,
             criterion=arguments.criterion,
             patience=PATIENCE if numbers is None else None,
             sample_weight=weight,
-            on_start=on_start,
+            say=say,
             random_state=arguments.seed,
             effort=arguments.effort,
             n_jobs=arguments.threads,
+            **_options(arguments),
         )
-    best = grid.best
+    if chosen.interrupted:
+        print("expmax: interrupted: this is the best so far", file=sys.stderr)
+    choice = found[chosen.best.label]
     if arguments.out is not None:
-        best.estimator.save(arguments.out)
+        chosen.best_estimator_.save(arguments.out)
     if arguments.labels is not None:
-        r = best.estimator.predict_proba(found[best.label].table)
+        r = chosen.best_estimator_.predict_proba(choice.table)
         _write_csv(arguments.labels, _assignments(r, proba=False))
     if arguments.json:
-        _print_json("fit", _fit_document(arguments, table, found[best.label], grid))
+        _print_json("fit", _fit_document(arguments, table, choice, chosen))
     elif not arguments.quiet:
-        _print_fit(arguments, table, found[best.label], grid)
+        _print_fit(arguments, table, choice, chosen)
+    return INTERRUPTED if chosen.interrupted else 0
+
+
+def _options(arguments: Namespace) -> dict[str, Any]:
+    """Options of the criterion that were given."""
+    given = {name: getattr(arguments, name) for name in OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _check(arguments: Namespace) -> None:
     """Refuse now what would be refused after a long fit."""
-    if arguments.criterion not in CRITERIA:
-        raise parameter_error("--criterion", f"one of {', '.join(CRITERIA)}", arguments.criterion)
+    if arguments.criterion not in ALL_CRITERIA:
+        known = ", ".join(ALL_CRITERIA)
+        raise parameter_error("--criterion", f"one of {known}", arguments.criterion)
+    for name in _options(arguments):
+        if arguments.criterion != OPTIONS[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise ParameterError(
+                f"{option} belongs to --criterion {OPTIONS[name]}; the criterion is "
+                f"{arguments.criterion}. Leave {option} out, or change the criterion."
+            )
     if not 0 <= arguments.seed < 2**32:
         raise parameter_error("--seed", "an integer from 0 to 4294967295", arguments.seed)
     if arguments.threads is not None and arguments.threads < 1:
@@ -118,10 +144,10 @@ def _split_weights(table: Table, key: str | None) -> tuple[Table, NDArray[np.flo
 
 
 @contextmanager
-def _progress(arguments: Namespace) -> Iterator[Callable[[int, str], None] | None]:
-    """A line on a terminal that says which candidate is being fitted."""
+def _progress(arguments: Namespace) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says what is being done."""
     if arguments.quiet or arguments.json or not sys.stderr.isatty():
-        yield None
+        yield lambda words: None
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -129,26 +155,22 @@ def _progress(arguments: Namespace) -> Iterator[Callable[[int, str], None] | Non
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading", total=None)
-
-        def on_start(k: int, label: str) -> None:
-            noun = "component" if k == 1 else "components"
-            progress.update(task, description=f"fitting {k} {noun}: {label}")
-
-        yield on_start
+        yield lambda words: progress.update(task, description=words)
 
 
-def _print_fit(arguments: Namespace, table: Table, choice: Choice, grid: Grid) -> None:
-    best = grid.best
+def _print_fit(arguments: Namespace, table: Table, choice: Choice, chosen: Selection) -> None:
+    best = chosen.best
     rows = f"{table.n_rows} rows"
     title = f"{table.source}: {rows}" + (
         "" if arguments.weights is None else f", weighted by {arguments.weights}"
     )
     _print(columns_table(title, choice.verdicts))
     print()
-    _print(comparison(grid.candidates, grid.criterion, best))
-    if grid.stopped_after is not None:
+    _print(chosen.summary())
+    if chosen.stopped_after is not None:
+        by = "" if chosen.criterion in CRITERIA else " by BIC"
         print(
-            f" Stopped after K = {grid.stopped_after}: {PATIENCE} in a row were no better; "
+            f" Stopped after K = {chosen.stopped_after}: {PATIENCE} in a row were no better{by}; "
             "--components 1:9 tries all."
         )
     print()
@@ -164,8 +186,10 @@ def _print_fit(arguments: Namespace, table: Table, choice: Choice, grid: Grid) -
             print(f" {what} → {path}")
 
 
-def _fit_document(arguments: Namespace, table: Table, choice: Choice, grid: Grid) -> dict[str, Any]:
-    best = grid.best
+def _fit_document(
+    arguments: Namespace, table: Table, choice: Choice, chosen: Selection
+) -> dict[str, Any]:
+    best = chosen.best
     return {
         "file": arguments.file,
         "n_rows": table.n_rows,
@@ -179,10 +203,13 @@ def _fit_document(arguments: Namespace, table: Table, choice: Choice, grid: Grid
             }
             for verdict in choice.verdicts
         ],
-        "criterion": grid.criterion,
-        "candidates": [_candidate_document(one) for one in grid.candidates],
-        "stopped_after": grid.stopped_after,
-        "best": grid.candidates.index(best),
+        "criterion": chosen.criterion,
+        "chosen_by": chosen.chosen_by,
+        "interrupted": chosen.interrupted,
+        "candidates": [_candidate_document(one) for one in chosen.candidates],
+        "tests": [asdict(test) for test in chosen.tests],
+        "stopped_after": chosen.stopped_after,
+        "best": chosen.candidates.index(best),
         "model": describe(best.estimator),
     }
 
@@ -195,8 +222,10 @@ def _candidate_document(one: Candidate) -> dict[str, Any]:
         "log_likelihood": one.log_likelihood,
         "n_parameters": one.n_parameters,
         **{name: one.value(name) for name in CRITERIA},
+        "held_out": one.held_out,
+        "held_out_error": one.held_out_error,
         "status": one.status,
-        "converged": bool(one.estimator.converged_),
+        "converged": one.converged,
     }
 
 

@@ -35,7 +35,8 @@ from expmax.reports.history import history_table
 from expmax.reports.parameters import parameter_rows
 from expmax.reports.summary import STATUS, summary
 from expmax.reports.text import aligned
-from expmax.selection.grid import Candidate, fit_grid
+from expmax.selection.candidates import Candidate
+from expmax.selection.grid import fit_grid
 
 RNG = np.random.default_rng(0)
 WIDE = RNG.normal(size=(300, 30)) + 6.0 * (np.arange(300) % 9)[:, None]

@@ -46,16 +46,16 @@ def test_a_candidate_without_a_maximum_keeps_its_error() -> None:
 
 
 def test_what_no_number_of_components_cures_is_raised_at_once() -> None:
-    calls: list[int] = []
+    words: list[str] = []
     with pytest.raises(DataError, match="support of Exponential"):
         fit_grid(
             -COUNTS,
             {"": Exponential()},
             range(1, 9),
-            on_start=lambda k, label: calls.append(k),
+            say=words.append,
             **QUICK,
         )
-    assert calls == []  # the data are read before anything is fitted
+    assert words == []  # the data are read before anything is fitted
 
 
 def test_nothing_that_can_be_fitted_raises_the_first_error() -> None:
@@ -65,4 +65,15 @@ def test_nothing_that_can_be_fitted_raises_the_first_error() -> None:
 
 def test_an_unknown_criterion() -> None:
     with pytest.raises(ParameterError, match="criterion must be one of bic, aic, icl"):
-        fit_grid(COUNTS, {"": Poisson()}, [1], criterion="cv")
+        fit_grid(COUNTS, {"": Poisson()}, [1], criterion="dic")
+
+
+def test_every_criterion_of_select() -> None:
+    grid = fit_grid(COUNTS, {"": Poisson()}, range(1, 9), patience=1, criterion="cv", cv=3, **QUICK)
+    assert grid.best.n_components == 2
+    assert grid.stopped_after == 3  # one in a row no better, by BIC
+    assert [c.n_components for c in grid.candidates] == [1, 2, 3]
+    assert grid.best.value("cv") == min(c.value("cv") for c in grid.candidates)
+    tested = fit_grid(COUNTS, {"": Poisson()}, [1, 2, 3], criterion="lrt", n_bootstrap=19, **QUICK)
+    assert tested.best.n_components == 2
+    assert [test.rejected for test in tested.tests] == [True, False]

@@ -9,9 +9,15 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.mixture import GaussianMixture as SkGaussianMixture
 
 import expmax as em
-from expmax.errors import DataError, DegenerateComponentError, ParameterError
+from expmax.errors import (
+    ConvergenceWarning,
+    DataError,
+    DegenerateComponentError,
+    ParameterError,
+)
 from expmax.families.covariance import STRUCTURES
 from expmax.selection.held_out import folds, take_rows
 
@@ -66,9 +72,6 @@ def test_bic_chooses_as_published(name, most, structure, k, bic):
     assert len(choice.candidates) == 14 * most
 
 
-HARD = {("faithful", "EVV", 4), ("iris", "EEV", 4), ("iris", "EVE", 3)}  # few of 30 starts find it
-
-
 @pytest.mark.parametrize(("name", "most"), [("faithful", 9), ("iris", 4)])
 def test_the_sweep_reaches_the_best_known_optima(name, most):
     found = {(c.label, c.n_components): c.log_likelihood for c in sweep(name, most).candidates}
@@ -76,8 +79,7 @@ def test_the_sweep_reaches_the_best_known_optima(name, most):
     rows = [row for row in REFERENCE[f"gmm_{name}"]["rows"] if row[1] <= 4]
     assert len(rows) > 40
     for structure, k, best, _ in rows:
-        if (name, structure, k) not in HARD:
-            assert found[structure, k] >= best - tolerance, (structure, k)
+        assert found[structure, k] >= best - tolerance, (structure, k)
 
 
 def test_every_fit_of_the_sweep_is_certified_and_cheap():
@@ -86,7 +88,9 @@ def test_every_fit_of_the_sweep_is_certified_and_cheap():
     certified = [c.status != "uncertified" for c in choice.candidates]
     assert np.mean(certified) > 0.95
     spent = [c.estimator.n_expect_ for c in choice.candidates]
-    assert np.mean(spent) < 600
+    assert (
+        np.mean(spent) < 1500
+    )  # compiled steps: together they take less time than 150 of the engine's
     assert choice.best_estimator_.history_.step[-1] == "end"
     kinds = {
         record.kind.split(" K")[0] for c in choice.candidates for record in c.estimator.starts_
@@ -128,7 +132,13 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     assert [c.log_likelihood for c in one.candidates] == [c.log_likelihood for c in two.candidates]
     assert_allclose(one.best_estimator_.means_, two.best_estimator_.means_, rtol=0, atol=0)
     for criterion in ("cv", "lrt"):
-        options = {"criterion": criterion, "random_state": 3, "n_bootstrap": 9, "cv": 3}
+        options = {
+            "criterion": criterion,
+            "random_state": 3,
+            "n_bootstrap": 9,
+            "alpha": 0.1,
+            "cv": 3,
+        }
         values = [
             em.select(
                 em.Mixture(em.Poisson()), counts(), {"n_components": [1, 2]}, n_jobs=n, **options
@@ -301,6 +311,21 @@ def test_collapse_is_listed_and_only_all_failures_are_fatal():
         ({"n_components": [1]}, {"criterion": "lrt"}, "several numbers of components"),
         ({"n_components": [1, 2]}, {"criterion": "lrt", "alpha": 2}, "alpha must be"),
         ({"n_components": [1, 2]}, {"criterion": "lrt", "n_bootstrap": 0}, "n_bootstrap must be"),
+        (
+            {"n_components": [1, 2]},
+            {"criterion": "lrt", "n_bootstrap": 18},
+            r"n_bootstrap must be at least 19 for alpha=0.05: .* 1 / \(n_bootstrap \+ 1\); got 18",
+        ),
+        (
+            {"n_components": [1, 2]},
+            {"criterion": "lrt", "alpha": 0.01, "n_bootstrap": 98},
+            "at least 99 for alpha=0.01",
+        ),
+        ({"n_components": ["a", 1]}, {}, "n_components must be .*; got 'a'"),
+        ({"n_components": [1, 2.5]}, {}, "n_components must be .*; got 2.5"),
+        ({"n_components": [1, True]}, {}, "n_components must be .*; got True"),
+        ({"tol": [1e-4, -1.0], "n_components": [1, 2]}, {}, "tol must be"),
+        ({"family": [em.Poisson(), None, 3]}, {}, "family"),
         ({"n_components": [1]}, {"sample_weight": [1.0]}, "sample_weight must be"),
         ({"n_components": [1]}, {"progress": "yes"}, "progress must be"),
         (
@@ -316,8 +341,32 @@ def test_bad_arguments(grid, options, words):
 
 
 def test_an_estimator_is_needed():
-    with pytest.raises(ParameterError, match="estimator must be"):
-        em.select("mixture", counts(), {"n_components": [1]})
+    for wrong, words in (
+        ("mixture", "estimator must be an estimator of expmax .*; got 'mixture'"),
+        (em.Mixture, r"got <class .*Mixture'>. Make an instance: Mixture\(\)"),
+        (SkGaussianMixture(), "expmax has a GaussianMixture of its own"),
+        (SkGaussianMixture, "got <class"),
+        (em.TopicModel(), "with criteria"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            em.select(wrong, counts(), {"n_components": [1]})
+
+
+def test_a_combination_whose_parts_do_not_match_is_listed():
+    """Two families and three components: no value is at fault, and others fit."""
+    grid = {"family": [[em.PointMass(0.0), em.Poisson()], em.Poisson()], "n_components": [2, 3]}
+    choice = em.select(em.Mixture(), counts(), grid, random_state=0)
+    assert [c.status == "failed" for c in choice.candidates] == [False, True, False, False]
+    assert isinstance(choice.candidates[1].error, ParameterError)
+    assert "refused" in str(choice)
+
+
+def test_a_winner_that_is_not_certified_is_told():
+    x = np.random.default_rng(0).normal(size=(80, 2))
+    with pytest.warns(ConvergenceWarning, match=r"chosen candidate \(K = 2\).*'max_iter'"):
+        choice = em.select(em.Mixture(max_iter=1), x, {"n_components": [2]}, random_state=0)
+    assert repr(choice).endswith("best: K = 2, NOT converged (max_iter))")
+    assert "The best, K = 2: NOT converged (max_iter reached)" in str(choice)
 
 
 # ---------------------------------------------------------------------------------------- result
@@ -382,6 +431,8 @@ def test_the_picture_has_a_line_a_family():
     ]
     assert axes.get_xlabel() == "number of components"
     plt.close(axes.figure)
+    with pytest.raises(ParameterError, match="axes must be matplotlib axes"):
+        small(random_state=0).plot(3)
 
 
 def test_progress_is_told_in_words():
@@ -400,15 +451,3 @@ def test_rows_of_every_container():
     for data in (x, x.tolist(), pd.DataFrame(x), pl.DataFrame(x), em.data.read_table(x)):
         taken = take_rows(data, rows)
         assert_allclose(em.data.read_table(taken).values, x[rows])
-
-
-def test_an_interrupt_keeps_what_was_found(monkeypatch):
-    from expmax.selection import sweep as module
-
-    def interrupt(grid, k):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "_down", interrupt)
-    choice = em.select(em.Mixture(em.Poisson()), counts(), {"n_components": [1, 2]}, random_state=0)
-    assert {c.status for c in choice.candidates} == {"interrupted"}
-    assert choice.best.n_components == 2

@@ -9,9 +9,8 @@ import math
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
 
+from expmax.inference.compiler import intrinsic, njit, types
 from expmax.inference.lanes import Lanes
 
 LOG_2 = math.log(2.0)

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit, types
 
+from expmax.inference.compiler import njit, types
 from expmax.inference.fastexp import LOWEST, exp_lanes, log_lanes
 from expmax.inference.lanes import LANES, ROWS, WIDE, staged, sums_of, transposed
 

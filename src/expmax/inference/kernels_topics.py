@@ -13,8 +13,8 @@ import math
 import threading
 
 import numpy as np
-from numba import njit
 
+from expmax.inference.compiler import njit
 from expmax.inference.documents import Documents, DocumentSums
 from expmax.inference.fastexp import LOWEST, exp_nonpositive, log_normal
 from expmax.inference.kernels_inputs import FLOAT, ready

@@ -16,9 +16,8 @@ from inspect import signature
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from expmax.inference.compiler import cgutils, intrinsic, types
 
 _features = binding.get_host_cpu_features()
 WIDE = bool(_features.get("avx512f")) and bool(_features.get("avx512dq"))

@@ -39,12 +39,15 @@ def comparison(candidates: Sequence[Any], criterion: str = "bic", best: Any = No
         shown = sorted(fitted, key=lambda one: one.value(criterion))[:6]
         parts += [heading("The best of them"), ""]
     parts.append(_detailed(shown, len(labels) > 1, criterion, best))
-    failed = [one for one in candidates if one.error is not None]
-    if failed:
+    failed = [one for one in candidates if one.error is not None and one.reached]
+    left = [one for one in candidates if not one.reached]
+    if failed or left:
         parts.append("")
     parts += [line(_reason(one, len(labels) > 1)) for one in failed[:6]]
     if len(failed) > 6:
         parts.append(line(f"… and {len(failed) - 6} more that have no maximum."))
+    if left:
+        parts.append(line(_unreached(left, len(labels) > 1)))
     return Report(tuple(parts))
 
 
@@ -92,9 +95,17 @@ def _short(error: Exception) -> str:
         "Data": "impossible",
         "NotFinite": "not finite",
         "DecreasedLikelihood": "decreased",
+        "Parameter": "refused",
+        "Unreached": "not fitted",
     }.get(name, name)
 
 
 def _reason(one: Any, families: bool) -> str:
     label = f"K = {one.n_components}" + (f", {one.label}" if families else "")
     return f"{label}: {one.error}"
+
+
+def _unreached(left: Sequence[Any], families: bool) -> str:
+    if families:
+        return f"{len(left)} candidate{'s' * (len(left) != 1)} not fitted: interrupted"
+    return f"K = {', '.join(str(one.n_components) for one in left)}: not fitted: interrupted"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from expmax.errors import MissingDependencyError
+from expmax.errors import MissingDependencyError, parameter_error
 
 __all__ = ["plot_history"]
 
@@ -25,8 +25,13 @@ def plot_history(history: Any, axes: Any = None) -> Any:
     Returns
     -------
     The pair of axes.
+
+    Raises
+    ------
+    ParameterError
+        `axes` are no pair of axes.
     """
-    upper, lower = _new_axes() if axes is None else axes
+    upper, lower = _new_axes() if axes is None else _pair(axes)
     kinds = np.array(history.step)
     steps = np.arange(len(kinds))
     columns = history.as_arrays()
@@ -63,3 +68,15 @@ def _new_axes() -> Any:
         ) from None
     _, axes = plt.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
     return axes
+
+
+def _pair(axes: Any) -> tuple[Any, Any]:
+    try:
+        upper, lower = axes
+    except (TypeError, ValueError):
+        upper = lower = None
+    if not (hasattr(upper, "scatter") and hasattr(lower, "scatter")):
+        raise parameter_error(
+            "axes", "a pair of matplotlib axes, or None for a new figure", axes
+        ) from None
+    return upper, lower

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from sklearn.utils.validation import check_is_fitted
@@ -143,6 +144,8 @@ def status_sentence(estimator: Any) -> str:
     """How the fit ended, and what follows."""
     certificate = estimator.certificate_
     left = f"an estimated {significant(certificate.remaining)} nats left to gain"
+    if not np.isfinite(certificate.remaining):
+        left = certificate.left
     if estimator.status_ == "stationary":
         return f"converged: {left}"
     if estimator.status_ == "boundary":

@@ -11,12 +11,19 @@ from sklearn.base import clone
 
 from expmax.data.reading import read_table
 from expmax.data.tables import table_of_columns
-from expmax.errors import parameter_error
+from expmax.errors import ParameterError, parameter_error
+from expmax.estimators import preparation as prepare
 from expmax.selection.candidates import Candidate, Combination
 from expmax.selection.fitting import fit_combinations
-from expmax.selection.sweep import workers
+from expmax.selection.workers import workers
 
-__all__ = ["LikelihoodRatioTest", "choose_by_tests", "refuse_one_size", "whole_weights"]
+__all__ = [
+    "LikelihoodRatioTest",
+    "check_samples",
+    "choose_by_tests",
+    "refuse_one_size",
+    "whole_weights",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,12 @@ class LikelihoodRatioTest:
     p_value: float  # (1 + number of bootstrap statistics at least as large) / (B + 1)
     n_bootstrap: int  # B: samples that both could be fitted to
     rejected: bool
+    alpha: float  # level
+
+    @property
+    def can_reject(self) -> bool:
+        """Whether the samples suffice for a p-value as small as the level."""
+        return 1.0 / (self.n_bootstrap + 1) <= self.alpha
 
 
 def choose_by_tests(
@@ -41,9 +54,10 @@ def choose_by_tests(
     alpha: float,
     *,
     n_jobs: int,
+    tests: list[LikelihoodRatioTest],
     report: Callable[[str], None] = lambda what: None,
-) -> tuple[list[Candidate], list[LikelihoodRatioTest]]:
-    """In each family the first K that is not rejected against the next; and all tests made.
+) -> list[Candidate]:
+    """In each family the first K that is not rejected against the next; `tests` takes all tests made.
 
     The null distribution is that of samples drawn from the fit with K components (the ratio has no
     χ² distribution: the null lies on the boundary of the alternative).
@@ -54,7 +68,6 @@ def choose_by_tests(
     components in a normal mixture, J. R. Statist. Soc. C 36(3), 318-324.
     """
     chosen: list[Candidate] = []
-    tests: list[LikelihoodRatioTest] = []
     labels = list(dict.fromkeys(one.label for one in candidates))
     missing = _missing(X)
     for label, own in zip(labels, seed.spawn(len(labels)), strict=True):
@@ -70,7 +83,7 @@ def choose_by_tests(
                 break
         else:
             chosen += row[-1:]
-    return chosen, tests
+    return chosen
 
 
 def _missing(X: Any) -> Any:
@@ -104,6 +117,7 @@ def _test(
         p_value,
         len(known),
         p_value <= alpha,
+        alpha,
     )
 
 
@@ -124,9 +138,12 @@ def _replicate(
     unfitted = [replace(one, estimator=clone(one.estimator), group=0) for one in pair]
     params = getattr(null.estimator, "_parameters", None)
     hints = {} if params is None else {0: params}
-    fitted, _ = fit_combinations(
+    fits = fit_combinations(
         unfitted, table, None, fitting, effort="quick", hints=hints, repeats=n_bootstrap
     )
+    if fits.interrupted:
+        raise KeyboardInterrupt
+    fitted = fits.candidates
     if any(one.estimator is None for one in fitted):
         return None
     return 2.0 * (fitted[1].log_likelihood - fitted[0].log_likelihood)
@@ -148,6 +165,34 @@ def _named(x: Any, names: list[str]) -> Any:
     return table_of_columns(columns, names, n_rows=len(x), source="a sample")
 
 
+def check_samples(n_bootstrap: Any, alpha: Any) -> None:
+    """Refuse a test that could never reject: its smallest p-value is 1/(B + 1)."""
+    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
+    if not (number and 0 < alpha < 1):
+        raise parameter_error("alpha", "a number between 0 and 1", alpha)
+    least = fewest_samples(float(alpha))
+    if prepare.positive_integer("n_bootstrap", n_bootstrap) < least:
+        raise parameter_error(
+            "n_bootstrap",
+            f"at least {least} for alpha={alpha:g}: the smallest p-value is 1 / (n_bootstrap + 1)",
+            n_bootstrap,
+        )
+
+
+def fewest_samples(alpha: float) -> int:
+    """The smallest B with 1/(B + 1) ≤ α.
+
+    Examples
+    --------
+    >>> [fewest_samples(alpha) for alpha in (0.1, 0.05, 0.03, 0.01)]
+    [9, 19, 33, 99]
+    """
+    least = max(1, int(1.0 / alpha) - 2)
+    while 1.0 / (least + 1) > alpha:
+        least += 1
+    return least
+
+
 def whole_weights(weight: Any) -> None:
     """Refuse weights that are no copies: a sample of half a row cannot be drawn."""
     if weight is not None and not np.array_equal(weight, np.round(weight)):
@@ -162,6 +207,7 @@ def refuse_one_size(combinations: Sequence[Combination]) -> None:
     for one in combinations:
         sizes[one.label] = sizes.get(one.label, 0) + 1
     if max(sizes.values()) < 2 or not all(one.size for one in combinations):
-        raise parameter_error(
-            "grid", 'of several numbers of components for criterion="lrt"', sorted(sizes)
+        raise ParameterError(
+            'criterion="lrt" tests several numbers of components of one family against each other; '
+            "one number only is given. Give more of them, or choose another criterion."
         )

@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from expmax.errors import ParameterError, parameter_error
+from expmax.errors import ExpmaxError, ParameterError, parameter_error
+from expmax.estimators.shared import Criteria
 from expmax.families.base import Family
 
-__all__ = ["CRITERIA", "Candidate", "expand"]
+__all__ = ["CRITERIA", "Candidate", "Combination", "UnreachedError", "expand"]
 
 CRITERIA = ("bic", "aic", "icl")
 SIZES = ("n_components", "n_states", "n_factors")  # parameters that count components
+
+
+class UnreachedError(ExpmaxError):
+    """An interrupt came before this candidate was fitted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +62,20 @@ class Candidate:
 
     @property
     def status(self) -> str:
-        """How the fit ended; "failed" without one."""
-        return "failed" if self.estimator is None else str(self.estimator.status_)
+        """How the fit ended; "failed" without one, "not fitted" where an interrupt came before it."""
+        if self.estimator is None:
+            return "failed" if self.reached else "not fitted"
+        return str(self.estimator.status_)
+
+    @property
+    def reached(self) -> bool:
+        """Whether it was fitted, or tried; not if an interrupt came before."""
+        return not isinstance(self.error, UnreachedError)
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is a fit whose maximum is certified."""
+        return self.estimator is not None and bool(self.estimator.converged_)
 
     @property
     def name(self) -> str:
@@ -88,6 +105,10 @@ class Combination:
             **outcome,
         )
 
+    def unreached(self) -> Candidate:
+        """What came of it where an interrupt came before."""
+        return self.candidate(error=UnreachedError("not fitted: interrupted"))
+
 
 def expand(estimator: Any, grid: Any) -> list[Combination]:
     """All combinations of a grid, those of one group together and in order of size.
@@ -102,10 +123,10 @@ def expand(estimator: Any, grid: Any) -> list[Combination]:
     Raises
     ------
     ParameterError
-        A name that is no parameter of the estimator, or no values for one.
+        No estimator of expmax; a name that is no parameter of it, no values for one, or a value that
+        it refuses whatever the others are.
     """
-    if not hasattr(estimator, "get_params"):
-        raise parameter_error("estimator", "an estimator such as Mixture()", estimator)
+    _check_estimator(estimator)
     grids = [grid] if isinstance(grid, Mapping) else grid
     if isinstance(grid, str) or not isinstance(grids, Sequence) or not grids:
         raise parameter_error("grid", "a mapping of parameters to values, or a list of some", grid)
@@ -114,10 +135,11 @@ def expand(estimator: Any, grid: Any) -> list[Combination]:
     points: list[dict[str, Any]] = []
     for one in grids:
         points += product_of(one, known)
+    made_of = [clone(estimator).set_params(**point) for point in points]
+    _refuse_values(points, made_of)
     labels = _Labels(points, size_name)
     found: dict[tuple[str, int], Combination] = {}
-    for point in points:
-        made = clone(estimator).set_params(**point)
+    for point, made in zip(points, made_of, strict=True):
         label = labels.of(point)
         size = getattr(made, size_name) if size_name is not None else 0
         size = int(size) if isinstance(size, int | np.integer) else 0
@@ -126,6 +148,45 @@ def expand(estimator: Any, grid: Any) -> list[Combination]:
         if key not in found or not size_name:
             found[key] = Combination(made, point, label, group, size)
     return sorted(found.values(), key=lambda one: (one.group, one.size))
+
+
+def _check_estimator(estimator: Any) -> None:
+    rule = "an estimator of expmax with criteria (aic, bic, icl), such as Mixture()"
+    if isinstance(estimator, type):
+        ours = issubclass(estimator, Criteria)
+        remedy = f"Make an instance: {estimator.__name__}()" if ours else ""
+        raise parameter_error("estimator", rule, estimator, remedy)
+    if not isinstance(estimator, Criteria):
+        import expmax
+
+        kind = type(estimator)
+        ours = kind.__name__ in expmax.__all__ and not kind.__module__.startswith("expmax.")
+        remedy = f"expmax has a {kind.__name__} of its own" if ours else ""
+        raise parameter_error("estimator", rule, estimator, remedy)
+
+
+def _refuse_values(points: Sequence[Mapping[str, Any]], estimators: Sequence[Any]) -> None:
+    """Refuse a value of the grid with which no combination has sound parameters."""
+    errors = [_parameter_error(one) for one in estimators]
+    if not any(errors):
+        return
+    refused: dict[tuple[str, int], list[ParameterError | None]] = {}
+    for point, error in zip(points, errors, strict=True):
+        for name, value in point.items():
+            refused.setdefault((name, id(value)), []).append(error)
+    for found in refused.values():
+        if all(found) and found[0] is not None:
+            raise found[0]
+
+
+def _parameter_error(estimator: Any) -> ParameterError | None:
+    """What an estimator says of its own parameters, before it has seen data."""
+    try:
+        for check in ("_check_parameters", "_families"):
+            getattr(estimator, check, lambda: None)()
+    except ParameterError as error:
+        return error
+    return None
 
 
 def product_of(grid: Any, known: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ from expmax.engine.starts import (
 )
 from expmax.errors import ExpmaxError
 from expmax.estimators.mixture import Mixture
-from expmax.estimators.search import carry_over, spiked
+from expmax.estimators.search import carry_over
+from expmax.estimators.spikes import spiked
 from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.models import fused
 from expmax.models.mixture import MixtureModel, MixtureParameters
@@ -37,6 +38,10 @@ from expmax.statistics import Array
 
 __all__ = ["Cell", "Solution", "make_cells"]
 
+ENGINE_STEPS, SCOUT_STEPS = (
+    640,
+    2560,
+)  # E-steps a fit with K = 5, at most: the engine's, compiled ones
 GLANCE, SHORT = 1, 8  # EM steps after which half of the starts are dropped; and the rest compared
 ALIKE = 0.995  # share of rows in agreement from which two partitions lead to one optimum
 EXPLORE = 1e-3  # nats to be gained at the end of a run that only explores
@@ -64,18 +69,20 @@ class Cell:
     rng: np.random.Generator
     rows: int = 0  # cells of one number see the same rows
     budget: int = 0  # E-steps
+    effort: float = 1.0  # in units of the default
     error: ExpmaxError | None = None
     search: Search = field(default_factory=Search)
     solution: Solution | None = None  # of the last time that all cells were looked at
     used: set[Any] = field(default_factory=set)  # what neighbours gave before
     started: bool = False
+    finished: bool = False
     spiked: bool = False  # whether the best solution rests on too few rows to be believed
     seconds: float = 0.0
     _ends: list[NDArray[np.intp]] = field(default_factory=list)  # partitions climbed from or to
     _climb: Callable[..., Run] | None = None
 
     def __post_init__(self) -> None:
-        self.is_spike = spiked(self.model, self.source.block.x.shape[1])
+        self.is_spike = spiked(self.model, self.source.block.x)
         self.trials = make_trials(self.problem, self.source.scout)
 
     @property
@@ -238,16 +245,16 @@ class Cell:
 
     def _climb_from(self, trial: Trial) -> None:
         """Climb to the top, unless the way leads to one where we have been."""
-        if self._known(self.trials.parameters(trial), trial.objective, trial.spike):
+        if not self.trials.quick and self._known(trial):
             return
         run = self._climb_on(trial, SCOUTING)
         if run is not None and run.point.finite and run.status != "degenerate":
             self._ends.append(self._part(run.point.params))
 
-    def _known(self, params: MixtureParameters, objective: float, spike: bool) -> bool:
+    def _known(self, trial: Trial) -> bool:
         """Whether a partition no better than the best is one climbed from or to; remembers it."""
-        part = self._part(params)
-        if objective <= self._floor(spike) and any(
+        part = self._part(self.trials.parameters(trial))
+        if trial.objective <= self._floor(trial.spike) and any(
             agreement(part, other, self.weight) >= ALIKE for other in self._ends
         ):
             return True
@@ -264,6 +271,9 @@ class Cell:
         if collapsed:
             self._rewrite(trial.record, point.objective, "degenerate")
             self.search.reasons.append(str(collapsed[0]))
+            return None
+        if abs(point.objective - self._floor(False)) < SAME and self.trials.quick:
+            self._rewrite(trial.record, point.objective, "uncertified")
             return None
         return self._keep(point, trial.record, pace)
 
@@ -332,6 +342,9 @@ class Cell:
             for record in self.search.records
         ]
         self.seconds += time.perf_counter() - began
+        if self.search.best is not None and self.search.best.status == "interrupted":
+            raise KeyboardInterrupt  # the other cells are to end too
+        self.finished = True
 
     def _certify(self) -> None:
         problem = self.training.problem
@@ -352,9 +365,11 @@ class Cell:
             self.search = carry_over(problem, climb, self.search)
 
     def settle_for(self) -> None:
-        """Keep the best so far, labelled as such."""
+        """After an interrupt: keep the best so far, labelled as such unless it was certified before."""
         best = self.search.best
         assert best is not None
+        if self.finished or best.status == "decreased":
+            return
         if self.training.problem is not self.problem:
             point = self.training.problem.at(best.point.params)
             self.search.best = best = ascend(self.training.problem, point, tol=0.0, max_iter=0)
@@ -411,7 +426,9 @@ def make_cells(
         cell.rows = next((i for i, one in enumerate(known) if _same(one, block)), len(known))
         if cell.rows == len(known):
             known.append(block)
-        cell.budget = int(effort * max(model.n_components, 2) / 5)
+        cell.effort = effort
+        most = ENGINE_STEPS if scout is None else SCOUT_STEPS
+        cell.budget = int(effort * most * max(model.n_components, 2) / 5)
         cells.append(cell)
     return cells
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,22 @@ from expmax.families.gaussian import Gaussian
 from expmax.models.mixture import MixtureParameters
 from expmax.selection.candidates import Candidate, Combination
 from expmax.selection.cells import Cell, make_cells
-from expmax.selection.sweep import Report, Workers, sweep, workers
+from expmax.selection.sweep import Report, sweep
+from expmax.selection.workers import Workers, workers
 
-__all__ = ["EFFORT", "count_workers", "fit_combinations"]
+__all__ = ["EFFORT", "Fits", "count_workers", "fit_combinations"]
 
-EFFORT = {"quick": 320, "default": 640, "thorough": 2560}  # E-steps a fit, at K = 5
+EFFORT = {"quick": 0.25, "default": 1.0, "thorough": 4.0}  # in units of the default
 GIVEN = ("init", "fixed", "weights_init", "means_init", "precisions_init")
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """What came of the combinations of a grid."""
+
+    candidates: list[Candidate]  # in the order of the combinations
+    stopped: set[int]  # groups that needed no more components: what was not tried is not listed
+    interrupted: bool  # what was not reached is listed as such
 
 
 def count_workers(n_jobs: Any) -> int:
@@ -45,8 +56,8 @@ def fit_combinations(
     tired: Callable[[list[Cell]], bool] | None = None,
     hints: Mapping[int, MixtureParameters] | None = None,
     repeats: int = 1,
-) -> tuple[list[Candidate], set[int]]:
-    """Fit every combination; returns the candidates in their order, and the groups stopped early.
+) -> Fits:
+    """Fit every combination, until all are or an interrupt comes.
 
     Parameters
     ----------
@@ -61,39 +72,56 @@ def fit_combinations(
     Raises
     ------
     KeyboardInterrupt
-        Interrupted before anything was found.
+        Interrupted before anything was fitted.
     """
-    shared = [i for i, one in enumerate(combinations) if _learns(one.estimator)]
-    chosen = set(shared)
-    alone = [i for i in range(len(combinations)) if i not in chosen]
+    given = {(combinations[i].group, combinations[i].size): p for i, p in (hints or {}).items()}
+    shared = {i: one for i, one in enumerate(combinations) if _learns(one.estimator)}
+    alone = {i: one for i, one in enumerate(combinations) if i not in shared}
     first, *rest = seed.spawn(1 + len(alone))
     outcome: dict[int, Candidate] = {}
     stopped: set[int] = set()
+    interrupted = False
+
+    def enough(cells: list[Cell]) -> bool:
+        if tired is None or not tired(cells):
+            return False
+        stopped.add(cells[0].family)
+        return True
+
+    def fit_one(task: tuple[int, np.random.SeedSequence]) -> None:
+        i, own = task
+        outcome[i] = _fit_alone(combinations[i], own, X, sample_weight, effort)
+        if outcome[i].status == "interrupted":
+            raise KeyboardInterrupt  # the others are to end too
+
     with workers(n_jobs) as work:
-        if shared:
-            given = {
-                (combinations[i].group, combinations[i].size): params
-                for i, params in (hints or {}).items()
-            }
-            swept, stopped = _sweep(
-                [combinations[i] for i in shared],
-                X,
-                sample_weight,
-                first,
-                EFFORT[effort],
-                work,
-                report,
-                tired,
-                given,
-                repeats,
-            )
-            outcome |= {shared[i]: one for i, one in swept.items()}
-        if alone:
-            report("fit", [])
-        tasks = [(combinations[i], own) for i, own in zip(alone, rest, strict=True)]
-        fitted = work(lambda task: _fit_alone(task[0], task[1], X, sample_weight, effort), tasks)
-        outcome |= dict(zip(alone, fitted, strict=True))
-    return [outcome[i] for i in sorted(outcome)], stopped
+        try:
+            if shared:
+                cells = make_cells(
+                    [one.estimator for one in shared.values()],
+                    [one.group for one in shared.values()],
+                    X,
+                    sample_weight,
+                    first,
+                    EFFORT[effort],
+                    repeats,
+                )
+                by_position = dict(zip(shared, cells, strict=True))
+                _sweep(by_position, combinations, outcome, work, report, enough, given, repeats)
+            if alone:
+                report("fit", [])
+                work(fit_one, list(zip(alone, rest, strict=True)))
+        except KeyboardInterrupt:
+            if all(one.estimator is None for one in outcome.values()):
+                raise
+            interrupted = True
+    if interrupted:
+        outcome = {
+            i: outcome.get(i) or one.unreached()
+            for i, one in enumerate(combinations)
+            if i in outcome or one.group not in stopped
+        }
+    return Fits([outcome[i] for i in sorted(outcome)], stopped, interrupted)
 
 
 def _learns(estimator: Any) -> bool:
@@ -113,50 +141,42 @@ def _learns(estimator: Any) -> bool:
 
 
 def _sweep(
-    combinations: list[Combination],
-    X: Any,
-    sample_weight: Any,
-    seed: np.random.SeedSequence,
-    effort: float,
+    cells: Mapping[int, Cell | ExpmaxError],
+    combinations: Sequence[Combination],
+    outcome: dict[int, Candidate],
     work: Workers,
     report: Report,
-    tired: Callable[[list[Cell]], bool] | None,
+    tired: Callable[[list[Cell]], bool],
     hints: dict[tuple[int, int], MixtureParameters],
     repeats: int,
-) -> tuple[dict[int, Candidate], set[int]]:
-    cells = make_cells(
-        [one.estimator for one in combinations],
-        [one.group for one in combinations],
-        X,
-        sample_weight,
-        seed,
-        effort,
-        repeats,
-    )
-    sound = [cell for cell in cells if isinstance(cell, Cell)]
-    stopped: set[int] = set()
+) -> None:
+    """Fit cells side by side and write down what came of each; an interrupt goes on after that."""
+    sound = [cell for cell in cells.values() if isinstance(cell, Cell)]
+    interrupted = False
     try:
-        stopped = sweep(sound, work, report=report, tired=tired, hints=hints, certify=repeats == 1)
+        sweep(sound, work, report=report, tired=tired, hints=hints, certify=repeats == 1)
     except KeyboardInterrupt:
-        _interrupt(sound)
-    outcome: dict[int, Candidate] = {}
-    for i, (one, cell) in enumerate(zip(combinations, cells, strict=True)):
+        interrupted = True
+        _settle(sound)
+    for i, cell in cells.items():
         if isinstance(cell, ExpmaxError):
-            outcome[i] = one.candidate(error=cell)
+            outcome[i] = combinations[i].candidate(error=cell)
         elif cell.started:
-            outcome[i] = _published(one, cell)
-    return outcome, stopped
-
-
-def _interrupt(cells: list[Cell]) -> None:
-    """Label what was found so far; where there is nothing, the interrupt goes on."""
-    found = [cell for cell in cells if cell.search.best is not None]
-    if not found:
+            try:
+                outcome[i] = _published(combinations[i], cell)
+            except KeyboardInterrupt:  # nothing is left to search: this is but written down
+                interrupted = True
+                outcome[i] = _published(combinations[i], cell)
+    if interrupted:
         raise KeyboardInterrupt
+
+
+def _settle(cells: list[Cell]) -> None:
+    """After an interrupt: label what was found so far, and set aside what was not begun."""
     for cell in cells:
         cell.started = cell.search.best is not None
-    for cell in found:
-        cell.settle_for()
+        if cell.started:
+            cell.settle_for()
 
 
 def _published(one: Combination, cell: Cell) -> Candidate:

@@ -47,6 +47,11 @@ def cross_validate(
 
     Every fold is fitted from the start, by the same sweep: nothing of the rows left out leaks in.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        Interrupted: some folds say nothing that could be compared.
+
     References
     ----------
     Smyth (2000), Model selection for probabilistic clustering using cross-validated likelihood,
@@ -66,15 +71,17 @@ def cross_validate(
         unfitted = [
             replace(combinations[i], estimator=clone(combinations[i].estimator)) for i in position
         ]
-        fitted, _ = fit_combinations(
+        fits = fit_combinations(
             unfitted,
             take_rows(X, train),
             None if weight is None else weight[train],
             own,
             **options,
         )
+        if fits.interrupted:
+            raise KeyboardInterrupt
         seen = take_rows(X, rows)
-        for i, one in enumerate(fitted):
+        for i, one in enumerate(fits.candidates):
             totals[i, fold] = _score(one, seen, ones[rows])
     return [_scored(*item, mass) for item in zip(candidates, totals, strict=True)]
 

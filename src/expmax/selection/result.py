@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,22 @@ class Selection:
         with `criterion="cv"` held_out (nats a row) and its standard error, status, seconds, reason.
     tests : list of LikelihoodRatioTest
         With `criterion="lrt"`, in the order in which they were made.
+    interrupted : bool
+        Whether Ctrl-C ended the work: the best is the best so far.
+    chosen_by : str
+        The criterion that chose: "bic" where an interrupt left "cv" or "lrt" unfinished.
+    stopped_after : int or None
+        K after which a family was given no more components, for want of improvement.
     """
 
     criterion: str
     candidates: list[Candidate]
     best: Candidate
     tests: list[LikelihoodRatioTest] = field(default_factory=list)
+    _: KW_ONLY
+    chosen_by: str
+    interrupted: bool = False
+    stopped_after: int | None = None
 
     @property
     def best_estimator_(self) -> Any:
@@ -101,35 +111,45 @@ class Selection:
         from expmax.reports.comparison import comparison
         from expmax.reports.text import Report, heading, line
 
-        shown = "bic" if self.criterion == "lrt" else self.criterion
-        parts = comparison(self.candidates, shown, self.best).parts
+        parts = comparison(self.candidates, self._shown, self.best).parts
+        title = self._title()
+        if title is not None:
+            parts = (heading(title), "", *parts)
         notes = self._notes()
-        if self.tests:
-            parts = (
-                heading(f"Chosen by bootstrap likelihood-ratio tests: {self.best.name}"),
-                "",
-                *parts,
-            )
         if notes:
             parts = (*parts, "", *(line(note) for note in notes))
         return Report(parts)
 
+    @property
+    def _shown(self) -> str:
+        """The criterion that every candidate has a value of."""
+        return "bic" if self.chosen_by == "lrt" else self.chosen_by
+
+    def _title(self) -> str | None:
+        """What the title of the table does not say."""
+        if self.chosen_by == "lrt":
+            return f"Chosen by bootstrap likelihood-ratio tests: {self.best.name}"
+        if not self.interrupted:
+            return None
+        left = {"cv": "; cross-validation was not finished", "lrt": "; the tests were not finished"}
+        asked = "" if self.chosen_by == self.criterion else left[self.criterion]
+        return f"INTERRUPTED: the best so far, by {self.chosen_by.upper()}{asked}"
+
     def _notes(self) -> list[str]:
         """What the table of candidates has no column for."""
-        notes = [
-            f"{test.label + ', ' if test.label else ''}K = {test.null} against {test.alternative}: "
-            f"2Δℓ = {test.statistic:.2f}, p = {test.p_value:.3f} ({test.n_bootstrap} samples)"
-            + (", rejected" if test.rejected else "")
-            for test in self.tests
-        ]
-        if self.criterion == "cv" and self.best.held_out is not None:
+        notes = [_describe(test) for test in self.tests]
+        if self.chosen_by == "cv" and self.best.held_out is not None:
             error = self.best.held_out_error
             notes.append(
                 f"CV is −2 × the log-likelihood of the rows left out: {self.best.held_out:.4f} nats "
                 f"a row for the best{'' if error is None else f', ± {error:.4f}'}."
             )
+        if not self.best.converged:
+            from expmax.reports.summary import status_sentence
+
+            notes.append(f"The best, {self.best.name}: {status_sentence(self.best.estimator)}")
         size = self._edge()
-        if size is not None:
+        if size is not None and not self.interrupted:
             notes.append(f"The best has K = {size}, the most that were tried: try more.")
         return notes
 
@@ -143,14 +163,22 @@ class Selection:
         return str(self.summary())
 
     def __repr__(self) -> str:
-        failed = sum(one.estimator is None for one in self.candidates)
-        return (
-            f"Selection({len(self.candidates)} candidates by {self.criterion}, {failed} failed; "
-            f"best: {self.best.name})"
-        )
+        left = sum(not one.reached for one in self.candidates)
+        failed = sum(one.estimator is None for one in self.candidates) - left
+        counts = f"{failed} failed"
+        best = f"best: {self.best.name}"
+        if self.interrupted:
+            counts = f"INTERRUPTED: {left} not fitted, {counts}"
+            by = "" if self.chosen_by == self.criterion else f", by {self.chosen_by}"
+            best = f"best so far{by}: {self.best.name}"
+        if not self.best.converged:
+            best += f", NOT converged ({self.best.status})"
+        return f"Selection({len(self.candidates)} candidates by {self.criterion}, {counts}; {best})"
 
     def plot(self, axes: Any = None) -> Any:
         """The criterion against K, one line a family; returns the axes (needs matplotlib)."""
+        if axes is not None and not hasattr(axes, "set_xlabel"):
+            raise parameter_error("axes", "matplotlib axes, or None for a new figure", axes)
         if axes is None:
             try:
                 import matplotlib.pyplot as plt
@@ -159,7 +187,7 @@ class Selection:
                     'plots need matplotlib; install it with: pip install "expmax[plot]"'
                 ) from None
             _, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-        shown = "bic" if self.criterion == "lrt" else self.criterion
+        shown = self._shown
         markers = "osD^v<>ph*XPd8"
         for i, label in enumerate(dict.fromkeys(one.label for one in self.candidates)):
             row = [one for one in self.candidates if one.label == label]
@@ -185,6 +213,17 @@ class Selection:
         axes.set_ylabel(f"{shown.upper()} (smaller is better)")
         axes.legend(frameon=False, fontsize="small", ncols=2)
         return axes
+
+
+def _describe(test: LikelihoodRatioTest) -> str:
+    """One test in words."""
+    outcome = ", rejected" if test.rejected else ""
+    if not test.can_reject:
+        outcome = f", too few samples could be fitted to reject at {test.alpha:g}"
+    return (
+        f"{test.label + ', ' if test.label else ''}K = {test.null} against {test.alternative}: "
+        f"2Δℓ = {test.statistic:.2f}, p = {test.p_value:.3f} ({test.n_bootstrap} samples){outcome}"
+    )
 
 
 def _plain(value: Any) -> Any:

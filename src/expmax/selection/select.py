@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.validation import check_random_state
 
 from expmax.data.reading import read_table
-from expmax.errors import ConvergenceWarning, parameter_error
+from expmax.errors import parameter_error
 from expmax.estimators import preparation as prepare
-from expmax.selection.bootstrap import choose_by_tests, refuse_one_size, whole_weights
-from expmax.selection.candidates import CRITERIA, Candidate, Combination, expand
-from expmax.selection.cells import Cell
-from expmax.selection.fitting import EFFORT, count_workers, fit_combinations
-from expmax.selection.held_out import cross_validate
+from expmax.selection.candidates import expand
+from expmax.selection.fitting import count_workers
+from expmax.selection.judging import Criterion, Say, choose, count_rows
 from expmax.selection.result import Selection
 
 __all__ = ["select"]
 
-Progress = Callable[[str], None]
+MANY_ROWS = 5000  # from which on threads help
 
 
 def select(
@@ -39,7 +35,7 @@ def select(
     cv: int = 5,
     n_bootstrap: int = 99,
     alpha: float = 0.05,
-    progress: bool | Progress = False,
+    progress: bool | Say = False,
 ) -> Selection:
     """Fit every combination of a grid and choose one.
 
@@ -47,9 +43,13 @@ def select(
     the solutions with K − 1 (one component split) and K + 1 (one left out), and from what other
     families found with K. A combination that cannot be fitted is listed with the reason.
 
+    Ctrl-C ends the work, whatever it is: the choice is then among what was fitted so far, by BIC where
+    "cv" or "lrt" was not finished, and says so (`interrupted`, `chosen_by`); what was not reached is
+    listed as not fitted.
+
     Parameters
     ----------
-    estimator : Mixture, GaussianMixture or another estimator of expmax
+    estimator : Mixture, GaussianMixture or another estimator of expmax that has BIC, AIC and ICL
         What the grid leaves open is as here.
     X : array or data frame, shape (n, d)
     grid : mapping, or list of mappings
@@ -65,13 +65,13 @@ def select(
         Threads; the result does not depend on their number. Below some thousands of rows one is used:
         the steps are then so short that threads would wait for one another.
     effort : {"quick", "default", "thorough"}
-        At most about 320, 640 or 2560 E-steps a fit (at K = 5, in proportion to K).
+        How many starts and swaps of components are tried; quick a quarter, thorough four times as many.
     random_state : int, RandomState or None
         Default: the estimator's own.
     cv : int
         Number of folds.
     n_bootstrap : int
-        Samples a test.
+        Samples a test; at least 1/alpha − 1, for the smallest p-value is 1/(n_bootstrap + 1).
     alpha : float
         Level of the tests.
     progress : bool or callable
@@ -85,6 +85,13 @@ def select(
     ------
     ParameterError, DataError, DegenerateComponentError
         A bad argument; or the first candidate's error if none could be fitted.
+    KeyboardInterrupt
+        Interrupted before anything was fitted.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The fit that was chosen is not certified.
 
     References
     ----------
@@ -103,81 +110,17 @@ def select(
     >>> choice.best_estimator_.params_["rate"].round(2)
     array([ 1. , 10.3])
     """
-    if criterion not in (*CRITERIA, "cv", "lrt"):
-        raise parameter_error("criterion", "one of bic, aic, icl, cv, lrt", criterion)
-    if effort not in EFFORT:
-        raise parameter_error("effort", f"one of {', '.join(EFFORT)}", effort)
     threads = count_workers(n_jobs)
     combinations = expand(estimator, grid)
     seed = _seed(estimator, random_state)
     X = X if isinstance(X, np.ndarray) else read_table(X) if _is_frame(X) else X
-    threads = threads if _n_rows(X) >= MANY_ROWS else 1
+    threads = threads if count_rows(X) >= MANY_ROWS else 1
     weight = None
     if sample_weight is not None:
-        weight = prepare.check_weights(sample_weight, _n_rows(X))
-    if criterion == "cv":
-        prepare.positive_integer("cv", cv, 2)
-        if cv > _n_rows(X):
-            raise parameter_error("cv", f"at most the number of rows, {_n_rows(X)}", cv)
-    if criterion == "lrt":
-        prepare.positive_integer("n_bootstrap", n_bootstrap, 1)
-        if not (isinstance(alpha, int | float) and 0 < alpha < 1):
-            raise parameter_error("alpha", "a number between 0 and 1", alpha)
-        refuse_one_size(combinations)
-        whole_weights(weight)
-    fitting, judging = seed.spawn(2)
-    unfitted = combinations
-    combinations = [_copy(one) for one in unfitted]
-    with _quiet(), _reporter(progress) as say:
-
-        def report(stage: str, row: list[Cell]) -> None:
-            say(_STAGES[stage].format(k=row[0].k if row else 0))
-
-        candidates, _ = fit_combinations(
-            combinations, X, weight, fitting, effort=effort, n_jobs=threads, report=report
-        )
-        _refuse_nothing(candidates)
-        if criterion == "cv":
-            candidates = cross_validate(
-                candidates,
-                unfitted,
-                X,
-                weight,
-                judging,
-                int(cv),
-                report=lambda fold: say(f"fold {fold + 1} of {cv}"),
-                effort=effort,
-                n_jobs=threads,
-            )
-        tests: list[Any] = []
-        eligible = candidates
-        if criterion == "lrt":
-            eligible, tests = choose_by_tests(
-                candidates,
-                unfitted,
-                X,
-                judging,
-                int(n_bootstrap),
-                float(alpha),
-                n_jobs=threads,
-                report=say,
-            )
-    best = min(eligible, key=lambda one: one.value(criterion))
-    return Selection(criterion, candidates, best, tests)
-
-
-MANY_ROWS = 5000  # from which on threads help
-_STAGES = {
-    "up": "fitting K = {k}",
-    "down": "learning from more components, K = {k}",
-    "again": "improving K = {k}",
-    "certify": "certifying",
-    "fit": "fitting",
-}
-
-
-def _copy(one: Combination) -> Combination:
-    return Combination(clone(one.estimator), one.parameters, one.label, one.group, one.size)
+        weight = prepare.check_weights(sample_weight, count_rows(X))
+    judge = Criterion(criterion, cv, n_bootstrap, alpha)
+    with _reporter(progress) as say:
+        return choose(combinations, X, weight, seed, judge, effort=effort, n_jobs=threads, say=say)
 
 
 def _seed(estimator: Any, random_state: Any) -> np.random.SeedSequence:
@@ -192,29 +135,8 @@ def _is_frame(X: Any) -> bool:
     return hasattr(X, "columns") or hasattr(X, "__dataframe__")
 
 
-def _n_rows(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
-
-
-def _refuse_nothing(candidates: Sequence[Candidate]) -> None:
-    if any(one.estimator is not None for one in candidates):
-        return
-    error = candidates[0].error
-    assert error is not None
-    raise error
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The table says how each fit ended; categories that a fold lacks are scored as impossible."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "column .* holds categories never seen", UserWarning)
-        yield
-
-
-@contextmanager
-def _reporter(progress: bool | Progress) -> Iterator[Progress]:
+def _reporter(progress: bool | Say) -> Iterator[Say]:
     if callable(progress):
         yield progress
         return

@@ -9,44 +9,30 @@ six starts alone reached it in 89 % of the fits, with all of these 98.8 %).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import numpy as np
 
-from expmax.compute.blas import single_threaded_blas
 from expmax.contract import Start
 from expmax.engine.starts import SCOUTING
 from expmax.estimators.search import marginal_start
 from expmax.models.mixture import MixtureParameters
 from expmax.selection.cells import Begin, Cell
 from expmax.selection.moves import agreement, deletions, merges, splits
+from expmax.selection.workers import Workers
 
-__all__ = ["Workers", "sweep", "workers"]
+__all__ = ["Report", "sweep"]
 
 OWN = 6  # starts of its own, one of each kind
 OWN_NEAR = 5.0  # nats below the best within which they are followed up
 FOLLOWED = 2  # of them that may be climbed from
-FEW = 6  # components up to which a cell draws them twice, and tries more swaps
 MERGES = 2  # pairs of components tried as one
-SWAPS, MORE_SWAPS = 3, 8
+TRIES, QUICK_TRIES = (6, 8), (12, 20)  # last starts and swaps, from K = 4 on; of compiled climbs
 COMPANY = 4  # families from which on a cell has enough neighbours
 Report = Callable[[str, list[Cell]], None]
-Workers = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
-
-
-@contextmanager
-def workers(n_jobs: int) -> Iterator[Workers]:
-    """Apply a function to each item, in the calling thread or in several."""
-    with single_threaded_blas():
-        if n_jobs == 1:
-            yield lambda function, items: [function(item) for item in items]
-            return
-        with ThreadPoolExecutor(n_jobs, thread_name_prefix="expmax-select") as pool:
-            yield lambda function, items: list(pool.map(function, items))
 
 
 @dataclass
@@ -148,24 +134,19 @@ def _down(grid: _Grid, k: int) -> None:
 
 
 def _again(grid: _Grid, k: int) -> None:
-    """What changed below, splits along other axes, swaps; alone, all the budget."""
+    """What changed below, splits along other axes, own starts and swaps: more where there is no company."""
     if k == 1:
         return
-    company = len(grid.row(k))
+    row = grid.row(k)
 
     def again(cell: Cell) -> None:
         below = grid.beside(cell, -1)
         cell.consider(_splits(cell, below))
         cell.consider(_splits(cell, below, cell.rng))
-        if k <= FEW:
-            cell.climb_each(_own(cell), SCOUTING)
-        cell.rearrange(MORE_SWAPS if k <= FEW else SWAPS)
-        while company < COMPANY and not cell.exhausted:
-            spent = cell.problem.n_expect
-            cell.climb_each(_own(cell), SCOUTING)
-            cell.rearrange(MORE_SWAPS)
-            if cell.problem.n_expect == spent:
-                break
+        share = cell.effort * min(k / 4, 1.0) * max(COMPANY / len(row), 1.0)
+        starts, swaps = QUICK_TRIES if cell.trials.quick else TRIES
+        cell.climb_each(_own(cell, ceil(share * starts)), SCOUTING)
+        cell.rearrange(ceil(share * swaps))
 
     grid.each(k, again, "again")
     _exchange(grid, k, "again")
@@ -188,8 +169,8 @@ def _one_component(cell: Cell) -> None:
     cell.consider([Start(marginal_start(cell.model), "closed form")])
 
 
-def _own(cell: Cell) -> Iterator[Begin]:
-    return cell.source.starts(cell.children(OWN))
+def _own(cell: Cell, n: int = OWN) -> Iterator[Begin]:
+    return cell.source.starts(cell.children(n))
 
 
 def _splits(

@@ -14,7 +14,7 @@ import numpy as np
 
 from expmax.engine.problem import Point, Problem
 from expmax.engine.starts import short_run
-from expmax.estimators.search import spike_rule
+from expmax.estimators.spikes import spike_rule
 from expmax.models.mixture import MixtureParameters, MixtureStatistics
 from expmax.models.scouting import CLIMB, Camp, GaussianScout
 from expmax.statistics import Array
@@ -40,6 +40,8 @@ class Trial:
 
 class Trials(Protocol):
     """How starts of one mixture are tried."""
+
+    quick: bool  # whether to climb takes hardly longer than to ask whether it leads anywhere new
 
     def begin(self, params: MixtureParameters, n_steps: int) -> Trial | str:
         """Steps from a start; a string says why it was abandoned."""
@@ -70,9 +72,11 @@ def make_trials(problem: Problem, scout: GaussianScout | None) -> Trials:
 class EngineTrials:
     """By the engine's steps."""
 
+    quick = False
+
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.rule = spike_rule(problem.model, problem.blocks[0].x.shape[1])
+        self.rule = spike_rule(problem.model, problem.blocks[0].x)
 
     def begin(self, params: MixtureParameters, n_steps: int) -> Trial | str:
         found = short_run(self.problem, params, n_steps)
@@ -111,9 +115,11 @@ class EngineTrials:
 class ScoutTrials:
     """By compiled steps; E-steps count as the problem's."""
 
+    quick = True
+
     def __init__(self, problem: Problem, scout: GaussianScout) -> None:
         self.problem, self.scout = problem, scout
-        self.rule = spike_rule(problem.model, problem.blocks[0].x.shape[1])
+        self.rule = spike_rule(problem.model, problem.blocks[0].x)
 
     def begin(self, params: MixtureParameters, n_steps: int) -> Trial | str:
         camp = self._counting(lambda: self.scout.begin(params))
