@@ -16,7 +16,9 @@ from expmax.engine.starts import Budget, Search, climber, search
 from expmax.errors import ParameterError
 from expmax.estimators.gaussian_starts import LenientMixture, RecipeStarts
 from expmax.estimators.mixture import Mixture
-from expmax.estimators.search import single, spiked
+from expmax.estimators.search import single
+from expmax.estimators.shared import Progress
+from expmax.estimators.spikes import spiked
 from expmax.estimators.training import Training
 from expmax.models.mixture import MixtureModel
 from expmax.statistics import Array
@@ -41,7 +43,7 @@ class GaussianSearch(Mixture):
         """The checked `*_init` that were given, as float64: weights, means, covariances (K, …)."""
         return {}
 
-    def _search(self, training: Training) -> Search:
+    def _search(self, training: Training, progress: Progress) -> Search:
         """Find a proper maximum; where there is none, what reg_covar alone holds up."""
         problem, x = training.problem, training.rows.x
         given = self._given(x.shape[1])
@@ -50,13 +52,13 @@ class GaussianSearch(Mixture):
             reason = f"{self.n_components} components share {n_distinct} distinct rows"
             result = Search(reasons=[reason])
         else:
-            result = self._attempt(training, given)
+            result = self._attempt(training, given, progress)
         best = result.best
         if self.reg_covar == 0 or not (best is None or best.status == "degenerate"):
             return result
         strict: MixtureModel = problem.model
         lenient = replace(problem, model=LenientMixture.of(strict))
-        result = self._attempt(replace(training, problem=lenient), given)
+        result = self._attempt(replace(training, problem=lenient), given, progress)
         problem.n_expect = lenient.n_expect
         run = result.best
         if run is not None:
@@ -64,8 +66,8 @@ class GaussianSearch(Mixture):
             run.degeneracies = strict.degeneracies(point.params, point.expectation.statistics)
             if run.degeneracies:
                 run.status = "degenerate"
-            elif run.status == "uncertified":
-                result.best = self._climb(problem, run, np.random.default_rng(0))
+            elif run.status == "uncertified" and self.certify:
+                result.best = self._climb(problem, run, np.random.default_rng(0), progress)
         return result
 
     def _too_few_rows(self, x: NDArray[Any]) -> int:
@@ -76,44 +78,63 @@ class GaussianSearch(Mixture):
         n_distinct = len(np.unique(x, axis=0))
         return n_distinct if n_distinct <= k else 0
 
-    def _attempt(self, training: Training, given: Mapping[str, Array]) -> Search:
+    def _attempt(
+        self, training: Training, given: Mapping[str, Array], progress: Progress
+    ) -> Search:
         problem, n_columns = training.problem, training.rows.x.shape[1]
         if self._continues:
-            return self._continue_fit(problem, n_columns)
+            return self._continue_fit(problem, n_columns, progress)
         searched = not given and self.max_iter > 0
         automatic = isinstance(self.n_init, str) and searched
         lenient = isinstance(problem.model, LenientMixture)
         if (automatic and not lenient) or (searched and problem.model.n_components == 1):
-            return super()._search(training)
+            return super()._search(training, progress)
         n = LENIENT_STARTS if automatic else 1 if isinstance(self.n_init, str) else int(self.n_init)
         if self.max_iter == 0 or len(given) == 3:
             n = 1
-        return self._from_starts(problem, RecipeStarts.of(self, training, given), n, n_columns)
+        recipes = RecipeStarts.of(self, training, given)
+        return self._from_starts(training, recipes, n, progress)
 
     def _from_starts(
-        self, problem: Problem, starts: RecipeStarts, n: int, n_columns: int
+        self, training: Training, starts: RecipeStarts, n: int, progress: Progress
     ) -> Search:
         """Run n starts to their ends, then certify the best."""
-        rng = None if isinstance(problem.model, LenientMixture) else np.random.default_rng(0)
+        problem = training.problem
+        rng = None if isinstance(problem.model, LenientMixture) else self._certifier()
         if n == 1:
             start = next(starts.starts(iter([np.random.default_rng(0)])), None)
             if start is None:
                 return Search(reasons=["the start is singular"])
-            run = self._climb(problem, Run(problem.at(start.params), "max_iter", History()), None)
+            run = Run(problem.at(start.params), "max_iter", History())
+            run = self._climb(problem, run, None, progress)
             if rng is not None and run.status == "uncertified":
-                run = self._climb(problem, run, rng)
+                run = self._climb(problem, run, rng, progress)
             return single(run, start.kind)
         budget = Budget(0, round_size=n, short=0, continued=n)
         climb = climber(
-            problem, tol=self.tol, max_iter=int(self.max_iter), accelerator=self._accelerator()
+            problem,
+            tol=self.tol,
+            max_iter=int(self.max_iter),
+            accelerator=self._accelerator(),
+            watch=progress.watch,
         )
-        spike = spiked(problem.model, n_columns)
+        spike = spiked(problem.model, training.rows.x)
         result = search(problem, starts, np.random.SeedSequence(0), budget, climb, spike)
         if rng is not None and result.best is not None and result.best.status == "uncertified":
-            result.best = self._climb(problem, result.best, rng)
+            result.best = self._climb(problem, result.best, rng, progress)
         return result
 
-    def _climb(self, problem: Problem, run: Run, certifier: np.random.Generator | None) -> Run:
+    def _certifier(self) -> np.random.Generator | None:
+        """The random directions of the certificate; None without one."""
+        return np.random.default_rng(0) if self.certify else None
+
+    def _climb(
+        self,
+        problem: Problem,
+        run: Run,
+        certifier: np.random.Generator | None,
+        progress: Progress,
+    ) -> Run:
         """Go on with a run; to a certificate if there is a certifier."""
         return ascend(
             problem,
@@ -123,6 +144,7 @@ class GaussianSearch(Mixture):
             accelerator=self._accelerator(),
             certifier=certifier,
             history=run.history.reopen(),
+            watch=progress.watch,
         )
 
     # -- warm start --------------------------------------------------------------------------------
@@ -130,7 +152,7 @@ class GaussianSearch(Mixture):
     def _continues(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "converged_")
 
-    def _continue_fit(self, problem: Problem, n_columns: int) -> Search:
+    def _continue_fit(self, problem: Problem, n_columns: int, progress: Progress) -> Search:
         """Go on from the fitted parameters; on the same rows with the history of the last fits."""
         k = problem.model.n_components
         if np.shape(self.means_) != (k, n_columns):
@@ -151,8 +173,9 @@ class GaussianSearch(Mixture):
             tol=self.tol,
             max_iter=before + int(self.max_iter),
             accelerator=None if few else self._accelerator(),
-            certifier=np.random.default_rng(0),
+            certifier=self._certifier(),
             history=trail,
+            watch=progress.watch,
         )
         self._trail = cut_history(run.history, slice(-TRAIL, None))
         run.history = cut_history(run.history, slice(before, None))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_random_state
 
 from expmax.contract import Start
 from expmax.engine.loop import Run, ascend
 from expmax.engine.problem import Point, Problem
-from expmax.engine.starts import Budget, Search, StartRecord, climber, search
+from expmax.engine.starts import SAME, Budget, Search, StartRecord, climber, outcome_of, search
+from expmax.estimators.shared import Progress
+from expmax.estimators.spikes import spiked
 from expmax.estimators.training import Training, few_rows
-from expmax.families.gaussian import Gaussian
+from expmax.families.covariance import ITERATIVE
 from expmax.families.parameters import take
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.models.mixture_starts import MixtureStarts
 from expmax.models.scouting import GaussianScout
-from expmax.statistics import Array
 
 __all__ = [
     "EFFORT",
@@ -32,18 +32,18 @@ __all__ = [
     "search_mixture",
     "seed_of",
     "single",
-    "spike_rule",
-    "spiked",
 ]
 
 # E-steps that a search may spend at K = 3; of more components by K^2.5, as optima multiply
 EFFORT = {"quick": 350, "default": 700, "thorough": 2800}
-WORTH = 7e6  # E-steps × rows × components × monomials of a search from which on compiled climbs pay
-SCOUTED = 8  # times as many of their E-steps may be spent, each taking a tenth of the time
+# E-steps × rows × components × monomials of a search from which on compiled climbs pay; where the M-step has
+# no closed form either, the engine's E-steps count more
+WORTH, LABOUR = 3.45e6, 3.0
+# what surrounds an E-step takes as long as so many rows × components × monomials in it: of the engine's
+# steps, and of compiled ones, of which as many more may be spent
+ENGINE, COMPILED = 1.5e5, 3e4
 PATIENCE = 24  # irregular starts in a row before a search gives up
 CARRIED, FINISHED = 5, 2  # solutions of a sample tried on all rows; and those climbed from there
-FEW = 3  # times the rows that a component needs at least: a small one
-FLAT = 1e-7  # smallest over largest variance of a component: a small one that is flatter is a spike
 DISTINCT = 1e-3  # nats by which two solutions of a sample differ
 
 
@@ -53,6 +53,8 @@ def search_mixture(
     budget: Budget,
     random_state: Any,
     explorer: Any,
+    progress: Progress,
+    certify: bool = True,
     **options: Any,
 ) -> Search:
     """The search of a fit by maximum likelihood; a given start is the only one.
@@ -61,51 +63,114 @@ def search_mixture(
     ----------
     explorer : callable or None
         Makes the accelerator of a search, where one optimum is as welcome as another.
+    progress : Progress
+        Hears of every step of every run, and of the end of every compiled climb.
+    certify : bool
+        Whether the best is certified.
     options
         tol, max_iter and accelerator of every other run.
     """
     problem, model = training.problem, training.problem.model
     seed = seed_of(random_state)
-    finish = climber(problem, certifier=np.random.default_rng(seed.spawn(1)[0]), **options)
+    options["watch"] = progress.watch
+    certifier = np.random.default_rng(seed.spawn(1)[0])
+    finish = climber(problem, certifier=certifier if certify else None, **options)
     if start is not None:
         return single(finish(problem.at(start)), "given")
     if model.n_components == 1 or not any(one.family.is_estimated for one in model.groups):
         return single(finish(problem.at(marginal_start(model))), "closed form")
-    spike = spiked(model, training.rows.x.shape[1])
+    spike = spiked(model, training.rows.x)
     sub = few_rows(training, seed)
     guide = _guide(sub, budget)
     source = PatientStarts(model, sub.blocks[0], guide)
     exploring = options | {"accelerator": explorer} if budget.expectations else options
     scout = None
     if guide is not None:
-        scout = partial(_scout, sub, guide)
-        budget = replace(budget, expectations=SCOUTED * budget.expectations)
+        scout = partial(_scout, sub, guide, progress)
+        work = _work(sub)
+        more = (ENGINE + work) / (COMPILED + work)
+        budget = replace(budget, expectations=int(more * budget.expectations))
     result = search(sub, source, seed, budget, climber(sub, **exploring), spike, scout)
     if sub is not problem:
         problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(training.rows.x), 1)
         return carry_over(problem, finish, result)
-    if result.best is not None and result.best.status == "uncertified":
-        result.best = finish(result.best.point, result.best.history.reopen())
-        result.settle()
+    if certify and result.best is not None and result.best.status == "uncertified":
+        _certify(finish, result, spike)
     return result
+
+
+def _certify(finish: Callable[..., Run], result: Search, is_spike: Callable[[Point], bool]) -> None:
+    """Finish the best run; where it goes on to a spike, the next best instead, and so on.
+
+    A run that collapses is no fit; one that ends on very few rows is kept only if no other does better.
+    """
+    ends: list[tuple[bool, bool, Run, int]] = []
+    for run in _distinct(result.tops):
+        if is_spike(run.point) and not all(collapsed for collapsed, *_ in ends):
+            break  # all that follow rest on few rows too
+        result.best_record = _record_of(run, result)
+        result.best = done = finish(run.point, run.history.reopen())
+        result.settle()
+        collapsed = done.status == "degenerate"
+        ends.append((collapsed, collapsed or is_spike(done.point), done, result.best_record))
+        if not ends[-1][1] or done.status == "interrupted":
+            break
+        if collapsed:
+            result.reasons.append(str(done.degeneracies[0]))
+    _, _, result.best, result.best_record = min(ends, key=lambda end: end[:2])
+    if len(ends) > 1:
+        best = result.best.point.objective
+        result.records = [
+            replace(record, agrees=abs(record.objective - best) < SAME) for record in result.records
+        ]
+
+
+def _record_of(run: Run, result: Search) -> int:
+    """The number of the start that a run belongs to."""
+    objectives = [record.objective for record in result.records]
+    return objectives.index(run.point.objective) if run.point.objective in objectives else -1
+
+
+def _distinct(runs: Sequence[Run]) -> list[Run]:
+    """The first of those that ended at the same objective."""
+    distinct: list[Run] = []
+    for run in runs:
+        objective = run.point.objective
+        if all(abs(objective - other.point.objective) > DISTINCT for other in distinct):
+            distinct.append(run)
+    return distinct
 
 
 def _guide(problem: Problem, budget: Budget) -> GaussianScout | None:
     """Compiled climbs, where they apply and a search without them would take longer than to load them."""
     model, block = problem.model, problem.blocks[0]
-    d = block.x.shape[1]
-    work = budget.expectations * len(block.x) * model.n_components * (d + 1) * (d + 2) / 2
-    if work < WORTH or not GaussianScout.serves(model, block) or find_spec("numba") is None:
+    if not GaussianScout.serves(model, block) or find_spec("numba") is None:
         return None
-    return GaussianScout(model, block)
+    iterative = model.groups[0].family.structure in ITERATIVE
+    worth = budget.expectations * _work(problem) * (LABOUR if iterative else 1.0)
+    return GaussianScout(model, block) if worth >= WORTH else None
 
 
-def _scout(problem: Problem, guide: GaussianScout, point: Point, floor: float) -> Point | None:
+def _work(problem: Problem) -> float:
+    """Rows × components × monomials of an E-step."""
+    n, d = problem.blocks[0].x.shape
+    return float(n * problem.model.n_components * (d + 1) * (d + 2) / 2)
+
+
+def _scout(
+    problem: Problem, guide: GaussianScout, progress: Progress, point: Point, floor: float
+) -> Point | None:
     """The point from which to climb in earnest; its E-steps count as the problem's."""
     before = guide.n_expect
     found = guide.approach(point.params, floor)
-    problem.n_expect += guide.n_expect - before
-    return None if found is None else problem.at(found)
+    steps = guide.n_expect - before
+    problem.n_expect += steps
+    if found is None:
+        return None
+    end = problem.at(found)
+    if np.isfinite(floor):  # before there is a best, an interrupt would leave nothing
+        progress.tell(steps, end.objective)
+    return end
 
 
 def seed_of(random_state: Any) -> np.random.SeedSequence:
@@ -137,54 +202,9 @@ def marginal_start(model: MixtureModel) -> MixtureParameters:
     return model.hold(MixtureParameters(log_weights, components))
 
 
-def spike_rule(
-    model: MixtureModel, n_columns: int
-) -> Callable[[Array, Callable[[], MixtureParameters]], bool]:
-    """Whether a component that could collapse rests on very few rows, or on few and is nearly flat.
-
-    The rule takes the expected rows of each component, and how to get the parameters.
-    """
-    least = np.zeros(model.n_components)
-    for group in model.groups if model.prior is None else ():  # a prior leaves nothing unbounded
-        least[group.index] = group.family.smallest_count(n_columns)
-
-    def is_spike(counts: Array, params: Callable[[], MixtureParameters]) -> bool:
-        if (counts < least).any():
-            return True
-        few = counts < FEW * least
-        return bool(few.any() and (few & _flat(model, params())).any())
-
-    return is_spike
-
-
-def spiked(model: MixtureModel, n_columns: int) -> Callable[[Point], bool]:
-    """The same rule for a point."""
-    rule = spike_rule(model, n_columns)
-    return lambda point: rule(point.expectation.statistics.counts, lambda: point.params)
-
-
-def _flat(model: MixtureModel, params: MixtureParameters) -> NDArray[np.bool_]:
-    """Gaussian components on a hyperplane, nearly: in units of the columns, shape (K,)."""
-    flat = np.zeros(model.n_components, bool)
-    for g, group in enumerate(model.groups):
-        if not isinstance(group.family, Gaussian) or model.marginal is None:
-            continue
-        covariance, whole = params.components[g]["covariance"], model.marginal[g]["covariance"][0]
-        if covariance.ndim == 2:
-            variances = np.sort(covariance / whole, axis=1)
-        else:
-            unit = np.sqrt(np.diagonal(whole))
-            scaled = covariance / np.outer(unit, unit)
-            usable = np.isfinite(scaled).all(axis=(1, 2))
-            variances = np.zeros(scaled.shape[:2])
-            variances[usable] = np.linalg.eigvalsh(scaled[usable])
-        flat[group.index] = variances[:, 0] < FLAT * variances[:, -1]
-    return flat
-
-
 def single(run: Run, kind: str) -> Search:
     """A search of one start."""
-    record = StartRecord(kind, 0, run.point.objective, run.status, True)
+    record = StartRecord(kind, 0, run.point.objective, outcome_of(run), True)
     found = run.degeneracies
     reasons = [str(found[0])] if found else []
     return Search(run, [record], reasons, 0, [run])
@@ -196,15 +216,10 @@ def carry_over(problem: Problem, climb: Callable[..., Run], result: Search) -> S
         result.best = ascend(problem, problem.at(result.best.point.params), tol=0.0, max_iter=0)
         result.best.status = "interrupted"
         return result
-    distinct: list[Run] = []
-    for run in result.tops:
-        objective = run.point.objective
-        if all(abs(objective - other.point.objective) > DISTINCT for other in distinct):
-            distinct.append(run)
     finished: list[Run] = []
     tried: list[Point] = []
     try:
-        for run in distinct[:CARRIED]:
+        for run in _distinct(result.tops)[:CARRIED]:
             tried.append(_few_steps(problem, run.point.params))
         tried = sorted((point for point in tried if point.finite), key=lambda one: -one.objective)
         for point in tried[:FINISHED]:

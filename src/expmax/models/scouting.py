@@ -27,14 +27,6 @@ NEAR, FINE = 0.1, 1e-6  # nats below the floor from which on it goes on to a sma
 CLIMB = 150  # E-steps of a climb: what is not near a top then is left to the engine
 
 
-class Moments(NamedTuple):
-    """Expected moments that the M-step needs: they, not parameters, are extrapolated."""
-
-    log_counts: Array  # (K,)
-    means: Array  # (K, d)
-    within: Array  # covariances within components, (K, d, d)
-
-
 class Camp(NamedTuple):
     """Parameters on the way up, and what the E-step says there."""
 
@@ -44,7 +36,9 @@ class Camp(NamedTuple):
     factors: Array  # P, upper triangular, Σ⁻¹ = P Pᵀ: (K, d, d)
     objective: float  # log-likelihood, less the penalty, nats
     counts: Array  # expected rows of each component, (K,)
-    moments: Moments | None  # None where a component has no rows
+    moments: (
+        Array | None
+    )  # log counts, means and covariances within components; None where one has no rows
 
 
 class GaussianScout:
@@ -59,7 +53,7 @@ class GaussianScout:
     """
 
     def __init__(self, model: MixtureModel, block: Block) -> None:
-        from expmax.inference import kernels, kernels_structures
+        from expmax.inference import kernels, kernels_scouting, kernels_structures
 
         self.model, self.block = model, block
         family = model.groups[0].family
@@ -67,9 +61,14 @@ class GaussianScout:
         self.family = family
         self.codes = tuple(kernels_structures.CODES[letter] for letter in family.structure)
         self.expect = kernels.expect_gaussian
-        self.centre = kernels.maximize_full
+        self.centre = kernels_scouting.centre
+        self.extrapolate = kernels_scouting.extrapolate
         self.restrict = kernels_structures.maximize
         self.n_expect = 0
+        k, d = model.n_components, block.x.shape[1]
+        self.cuts = k, k + k * d
+        self.shapes = (k, d), (k, d, d)
+        self.size = k + k * d + k * d * d
         self.penalty = family.penalty
         self.ridge = family.penalty * np.eye(block.x.shape[1])
         spread = np.asarray(block.x, float).std(axis=0)
@@ -147,10 +146,9 @@ class GaussianScout:
         sums = self.expect(block.x, block.weight, block.label, offset, means, factors)
         if not abs(sums.log_likelihood) < np.inf:
             return None
-        moments = None
-        if sums.counts.min() > 0:
-            new = self.centre(sums.counts, sums.reference, sums.first, sums.second)
-            moments = Moments(np.log(sums.counts), new.means, new.covariances)
+        moments: Array | None = np.empty(self.size)
+        if not self.centre(sums.counts, sums.reference, sums.first, sums.second, moments):
+            moments = None
         objective = float(sums.log_likelihood)
         return Camp(log_weights, means, covariances, factors, objective, sums.counts, moments)
 
@@ -209,36 +207,26 @@ class GaussianScout:
         m0, m1, m2 = camp.moments, one.moments, two.moments
         if m0 is None or m1 is None or m2 is None:
             return None, reach
-        r = [b - a for a, b in zip(m0, m1, strict=True)]
-        v = [c - b - a for a, b, c in zip(r, m1, m2, strict=True)]
-        length = float(np.sqrt(self._size(r) / max(self._size(v), 1e-300)))
+        far = np.empty(self.size)
+        counts, means = self.cuts
+        length = self.extrapolate(m0, m1, m2, counts, means - counts, self.unit, reach, far)
         longest = length >= reach
-        length = min(max(length, 1.0), reach)
-        far = Moments(
-            *(a + 2.0 * length * b + length**2 * c for a, b, c in zip(m0, r, v, strict=True))
-        )
         new = self._from(far, two.covariances)
         if new is None or new.objective < two.objective:
             return two, max(reach / FARTHER, 1.0)
         return new, reach * FARTHER if longest else reach
 
-    def _size(self, change: list[Array]) -> float:
-        """Squared length, in units of the columns."""
-        counts, means, within = change
-        means = means * self.unit
-        within = within * (self.unit[:, None] * self.unit)
-        return float(np.vdot(counts, counts) + np.vdot(means, means) + np.vdot(within, within))
-
-    def _from(self, moments: Moments, old: Array) -> Camp | None:
+    def _from(self, moments: Array, old: Array) -> Camp | None:
         """The M-step, and the E-step there."""
-        log_counts = moments.log_counts
+        first, second = self.cuts
+        log_counts = moments[:first]
         counts = np.exp(log_counts)
+        means = moments[first:second].reshape(self.shapes[0])
+        within = moments[second:].reshape(self.shapes[1]) + self.ridge
         covariances, factors = np.empty_like(old), np.empty_like(old)
-        within = moments.within + self.ridge
         if not self.restrict(*self.codes, counts, within, old, covariances, factors):
             return None
-        log_weights = log_counts - np.log(counts.sum())
-        return self._camp(log_weights, moments.means, covariances, factors)
+        return self._camp(log_counts - np.log(counts.sum()), means, covariances, factors)
 
 
 def _matrices(covariance: Array) -> Array:
