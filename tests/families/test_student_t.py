@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy import optimize, stats
 from scipy.special import gammaln
 
-from expmax.errors import DataError, ParameterError
+from expmax.errors import DataError, InformationError, ParameterError
 from expmax.families.covariance import STRUCTURES
 from expmax.families.gaussian import Gaussian
 from expmax.families.student_t import StudentT
@@ -697,3 +697,101 @@ def test_bad_arguments_are_refused():
             StudentT(dof=dof)
     with pytest.raises(ParameterError, match="covariance must be one of"):
         StudentT("round")
+
+
+# ------------------------------------------------------------------------ the Gaussian, at ν = ∞
+@pytest.mark.parametrize("structure", ["VVV", "EEE", "VVI", "VEE"])
+def test_infinite_dof_is_the_gaussian(structure):
+    """Density, M-step and bound of the limit, beside SciPy's density and the Gaussian's own M-step."""
+    rng = np.random.default_rng(20)
+    x, r = rng.standard_normal((60, 2)) @ [[2.0, 0.5], [0.0, 1.0]], rng.dirichlet([1.0, 1.0], 60)
+    family = StudentT(structure).bind(x)
+    params = family.maximize(family.statistics(family.initialize(x, r), x, r), None)
+    params = {**params, "dof": np.full(2, np.inf)}
+    log_density = family.log_density(params, x)
+    for k in range(2):
+        normal = stats.multivariate_normal(params["mean"][k], params["scale"][k])
+        assert_allclose(log_density[:, k], normal.logpdf(x), rtol=1e-13)
+    statistics = family.statistics(params, x, r)
+    elbo = family.expected_log_density(params, statistics) + family.latent_entropy(statistics)
+    assert_allclose(elbo, (r * log_density).sum(), rtol=1e-12)
+    new = family.maximize(statistics, params)
+    assert np.isinf(new["dof"]).all()  # any other ν has a Q of −∞
+    gaussian = Gaussian(structure)
+    start = {"mean": params["mean"], "covariance": params["scale"]}
+    expected = gaussian.maximize(
+        gaussian.statistics({"mean": params["mean"]}, x, r),
+        start if structure == "VEE" else None,
+    )
+    scale = new["scale"]
+    if structure == "VVI":
+        scale = np.einsum("kii->ki", scale)
+    assert_allclose(new["mean"], expected["mean"], rtol=1e-12)
+    assert_allclose(scale, expected["covariance"], rtol=1e-9)
+    assert family.sample(params, 0, 5, rng).shape == (5, 2)
+
+
+def test_a_common_volume_beside_a_gaussian_component_ascends():
+    rng = np.random.default_rng(21)
+    x = rng.standard_normal((80, 2))
+    r = rng.dirichlet([1.0, 1.0], 80)
+    family = StudentT("EEE").bind(x)
+    params = {**family.initialize(x, r), "dof": np.array([np.inf, 5.0])}
+    for _ in range(5):
+        statistics = family.statistics(params, x, r)
+        before = (r * family.log_density(params, x)).sum()
+        new = family.maximize(statistics, params)
+        rise = family.expected_log_density(new, statistics)
+        rise -= family.expected_log_density(params, statistics)
+        assert rise >= -1e-10
+        assert (r * family.log_density(new, x)).sum() >= before - 1e-10
+        params = new
+    assert np.isinf(params["dof"][0])
+    assert np.isfinite(params["dof"][1])
+
+
+def test_a_dof_that_rises_without_end_is_put_to_infinity_and_named():
+    rng = np.random.default_rng(22)
+    x = rng.uniform(size=(200, 1))  # lighter tails than a Gaussian's
+    fit = StudentT().estimate(x)
+    assert np.isinf(fit["dof"]).all()
+    assert_allclose(fit["mean"], x.mean(axis=0, keepdims=True), rtol=1e-12)
+    assert_allclose(fit["scale"][0], np.cov(x.T, bias=True).reshape(1, 1), rtol=1e-10)
+    assert StudentT().boundary(fit) == [(0, "dof")]
+    with pytest.raises(InformationError, match="dof is on the boundary"):
+        StudentT().estimate_with_errors(x)
+    heavy = stats.t(3).rvs((400, 1), random_state=rng)
+    fit = StudentT().estimate(heavy)
+    assert StudentT().boundary(fit) == []
+    statistics = StudentT().bind(heavy).statistics(fit, heavy, np.ones((400, 1)))
+    assert StudentT().snap(fit, statistics) is None  # a finite ν is left alone
+    assert StudentT(dof=5.0).boundary({**fit, "dof": np.array([5.0])}) == []
+
+
+def test_a_chart_does_not_go_beyond_the_bounds_of_dof():
+    x, r = np.random.default_rng(23).standard_normal((50, 1)), np.ones((50, 1))
+    family = StudentT().bind(x)
+    params = {**family.initialize(x, r), "dof": np.array([1e3])}
+    chart = family.chart(params, family.statistics(params, x, r))
+    reached = chart.from_vector(np.r_[0.0, 0.0, 50.0 * chart.scale[-1]])
+    assert np.isnan(reached["dof"]).all()  # not put back to the bound in silence
+
+
+# ------------------------------------------------------------------------------------- rounding
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e8, 1e12, 1e15])
+@pytest.mark.parametrize("dof", [0.5, 12.0, 1e4])
+def test_rounding_is_explained_by_the_terms_that_cancel(condition, dof):
+    """Q + H and Σ r log p agree to what `magnitude` allows, and it allows nothing where Σ is regular."""
+    rng = np.random.default_rng(24)
+    turn = np.linalg.qr(rng.standard_normal((2, 2)))[0]
+    x = 3.0 + (rng.standard_normal((40, 2)) * [1.0, condition**-0.5]) @ turn
+    r = rng.uniform(size=(40, 1))
+    family = StudentT().bind(x)
+    params = family.initialize(x, r)
+    params = {**params, "dof": np.array([dof])}
+    statistics = family.statistics(params, x, r)
+    elbo = family.expected_log_density(params, statistics) + family.latent_entropy(statistics)
+    gap = abs(elbo - float((r * family.log_density(params, x)).sum()))
+    allowed = 32 * np.finfo(float).eps * family.magnitude(params, statistics)
+    assert gap <= allowed
+    assert allowed <= 1e-9 * max(condition, 10.0)

@@ -46,6 +46,7 @@ class Certificate:
     boundary: tuple[str, ...]  # parameters on the edge of their space
     degenerate: tuple[str, ...]  # components at which the likelihood is unbounded
     advice: str
+    near_degenerate: tuple[str, ...] = ()  # components that a few rows or one value hold up
 
     @property
     def left(self) -> str:
@@ -63,6 +64,7 @@ class Certificate:
         lines.append(f"starts agreeing: {self.n_agreeing} of {self.n_starts}")
         lines += [f"on the boundary: {name}" for name in self.boundary]
         lines += [f"degenerate: {name}" for name in self.degenerate]
+        lines += [f"near-degenerate: {name}" for name in self.near_degenerate]
         return "\n".join([*lines, self.advice])
 
 

@@ -19,7 +19,7 @@ from expmax.errors import ConvergenceWarning, ParameterError, parameter_error
 from expmax.estimators import preparation as prepare
 from expmax.estimators.building import build_mixture
 from expmax.estimators.given import check_partition, given_start, is_partition
-from expmax.estimators.outcome import accepted, not_converged, tell
+from expmax.estimators.outcome import accepted, name_components, not_converged, tell
 from expmax.estimators.search import EFFORT, budget_of, search_mixture
 from expmax.estimators.shared import Progress, check_run
 from expmax.estimators.training import KEPT_BYTES, Training, make_training
@@ -332,13 +332,16 @@ class Mixture(FittedMixture):
     def _keep(self, training: Training, result: Search) -> None:
         run, problem = self._accept(result), training.problem
         model, params = problem.model, run.point.params
+        order = np.arange(model.n_components)
         if not self._keeps_order and not training.labelled:
-            params = model.permute(params, model.canonical_order(params))
+            order = model.canonical_order(params)
+            params = model.permute(params, order)
         params = model.copy_parameters(params)
         self._model, self._parameters = model, params
         self._log_hard = None
         self.n_parameters_ = model.n_parameters(params)
         tell(self, problem, run, result)
+        name_components(self, problem, run, params, order)
         self._publish()
         if not self.converged_ and (self.certify or run.cause != "skipped"):
             self._warn_not_converged(run)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from expmax.engine.loop import Run, certificate_of
 from expmax.engine.problem import Problem
 from expmax.engine.starts import Search
 from expmax.errors import DecreasedLikelihoodError, DegenerateComponentError, NotFiniteError
+from expmax.estimators.spikes import fragile
 
-__all__ = ["CONVERGED", "accepted", "broken", "not_converged", "tell"]
+__all__ = ["CONVERGED", "accepted", "broken", "name_components", "not_converged", "tell"]
 
 CONVERGED = ("stationary", "boundary")
 
@@ -75,6 +80,32 @@ def tell(estimator: Any, problem: Problem, run: Run, result: Search) -> None:
     estimator.starts_ = result.records
     agreeing = sum(record.agrees for record in result.records)
     estimator.certificate_ = certificate_of(problem, run, len(result.records), agreeing)
+
+
+def name_components(
+    estimator: Any, problem: Problem, run: Run, params: Any, order: NDArray[np.intp]
+) -> None:
+    """Let the certificate of a mixture call components what the fitted attributes call them.
+
+    Parameters
+    ----------
+    params : MixtureParameters
+        As they are published.
+    order : ndarray of int, shape (K,)
+        Which component of the run became each of these.
+    """
+    place = np.argsort(order)
+    run.degeneracies = [
+        replace(one, component=int(place[one.component])) for one in run.degeneracies
+    ]
+    twins = [sorted((int(place[a]), int(place[b]))) for a, b in run.twins]
+    run.twins = [(a, b) for a, b in twins]
+    old = estimator.certificate_
+    new = certificate_of(problem, run, old.n_starts, old.n_agreeing)
+    counts = getattr(run.point.expectation.statistics, "counts", np.zeros(0))
+    near = fragile(problem.model, params, counts[order], problem.blocks[0].x) if len(counts) else ()
+    boundary = tuple(problem.boundary(params))
+    estimator.certificate_ = replace(new, boundary=boundary, near_degenerate=near)
 
 
 def not_converged(estimator: Any, run: Run) -> str:

@@ -17,7 +17,7 @@ from expmax.families.gaussian import Gaussian
 from expmax.models.mixture import MixtureModel, MixtureParameters
 from expmax.statistics import Array
 
-__all__ = ["spike_rule", "spiked"]
+__all__ = ["fragile", "spike_rule", "spiked"]
 
 FEW = 3  # times the rows that a component needs at least: a small one
 FLAT = 1e-7  # smallest over largest variance of a component: a small one that is flatter is a spike
@@ -33,15 +33,12 @@ def spike_rule(model: MixtureModel, x: NDArray[Any]) -> Rule:
     """
     if model.prior is not None:  # nothing is unbounded
         return lambda counts, params: False
-    least = np.zeros(model.n_components)
-    for group in model.groups:
-        least[group.index] = group.family.smallest_count(x.shape[1])
-    limit = (PINNED * _steps(x)) ** 2
+    least, limit = _least(model, x), (PINNED * _steps(x)) ** 2
 
     def is_spike(counts: Array, params: Callable[[], MixtureParameters]) -> bool:
         if (counts < least).any():
             return True
-        if limit.any() and _pinned(model, params(), limit):
+        if limit.any() and _pinned(model, params(), limit).any():
             return True
         few = counts < FEW * least
         return bool(few.any() and (few & _flat(model, params())).any())
@@ -55,6 +52,34 @@ def spiked(model: MixtureModel, x: NDArray[Any]) -> Callable[[Point], bool]:
     return lambda point: rule(point.expectation.statistics.counts, lambda: point.params)
 
 
+def fragile(
+    model: Any, params: MixtureParameters, counts: Array, x: NDArray[Any]
+) -> tuple[str, ...]:
+    """The components of a mixture that such a rule would not believe, each with its reason."""
+    if not isinstance(model, MixtureModel) or model.prior is not None:
+        return ()
+    found = []
+    least, limit = _least(model, x), (PINNED * _steps(x)) ** 2
+    few = (counts < FEW * least) & _flat(model, params)
+    pinned = _pinned(model, params, limit)
+    for k in range(model.n_components):
+        if pinned[k].any():
+            found.append(f"component {k} sits on one value of column {int(pinned[k].argmax())}")
+        elif counts[k] < least[k]:
+            found.append(f"component {k} rests on {counts[k]:.1f} rows")
+        elif few[k]:
+            found.append(f"component {k} rests on {counts[k]:.1f} rows and is nearly flat")
+    return tuple(found)
+
+
+def _least(model: MixtureModel, x: NDArray[Any]) -> Array:
+    """Rows that a component needs to be believed: shape (K,)."""
+    least = np.zeros(model.n_components)
+    for group in model.groups:
+        least[group.index] = group.family.smallest_count(x.shape[1])
+    return least
+
+
 def _steps(x: NDArray[Any]) -> Array:
     """The smallest difference between values of each column in which most repeat, else 0: shape (d,)."""
     steps = np.zeros(x.shape[1])
@@ -65,15 +90,15 @@ def _steps(x: NDArray[Any]) -> Array:
     return steps
 
 
-def _pinned(model: MixtureModel, params: MixtureParameters, limit: Array) -> bool:
-    """Whether a Gaussian component varies by less than the limits (variances) along some column."""
+def _pinned(model: MixtureModel, params: MixtureParameters, limit: Array) -> NDArray[np.bool_]:
+    """Where a Gaussian component varies by less than the limit (a variance) of a column: shape (K, d)."""
+    pinned = np.zeros((model.n_components, len(limit)), bool)
     for group, part in zip(model.groups, params.components, strict=True):
         if isinstance(group.family, Gaussian):
             covariance = part["covariance"]
             variances = covariance if covariance.ndim == 2 else covariance.diagonal(0, 1, 2)
-            if (variances < limit).any():
-                return True
-    return False
+            pinned[group.index] = variances < limit
+    return pinned
 
 
 def _flat(model: MixtureModel, params: MixtureParameters) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ parameters of K components are a mapping of named arrays whose first axis is the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError
 from expmax.families.charts import FamilyChart
+from expmax.families.parameters import Interval, intervals, within
 from expmax.statistics import Additive, Array
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Family(ABC):
     inner_latent: ClassVar[bool] = False  # has latent variables of its own
     local_statistics: ClassVar[bool] = False  # sums that depend on the current parameters
     support: ClassVar[str] = "the real numbers"
+    limits: ClassVar[Mapping[str, Interval]] = intervals()  # of parameters; else: finite
 
     # -- binding to data ---------------------------------------------------------------------------
     def bind(self, x: NDArray[Any]) -> Family:
@@ -83,6 +85,35 @@ class Family(ABC):
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         """Whether each cell lies in the support: shape (n, d)."""
         return np.isfinite(x)
+
+    def in_space(self, parameters: Parameters) -> NDArray[np.bool_]:
+        """Components whose parameters the family has, its boundary included: shape (K,).
+
+        Elsewhere a formula may still give numbers, which mean nothing: there `log_density` is NaN.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from expmax import Gamma
+        >>> Gamma().in_space({"shape": np.array([2.0, -1.6]), "rate": np.array([1.0, 1.0])})
+        array([ True, False])
+        """
+        return within(parameters, self.limits)
+
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        """Parameters of the family near ones that a linear combination may have taken out of it.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (K,)
+            What each component counts where components share parameters.
+        """
+        return parameters
+
+    def _only_inside(self, parameters: Parameters, values: Array) -> Array:
+        """Values of K columns, NaN in those of components outside the parameter space."""
+        inside = self.in_space(parameters)
+        return values if inside.all() else np.where(inside, values, np.nan)
 
     # -- density and EM ----------------------------------------------------------------------------
     @abstractmethod
@@ -183,15 +214,13 @@ class Family(ABC):
         ones = np.ones((len(x), 1)) if weight is None else np.asarray(weight, float)[:, None]
         family = self.bind(x)
         parameters = family.initialize(x, ones)
-        for _ in range(200):  # closed forms stop at once; local and augmented families iterate
-            statistics = family.statistics(parameters, x, ones)
-            before = family.expected_log_density(parameters, statistics)
-            update = family.maximize(statistics, parameters)
-            gain = family.expected_log_density(update, statistics) - before
-            parameters = update
-            if not gain > 1e-13 * abs(before):
-                break
-        return parameters
+        parameters = _climb(family, parameters, x, ones)
+        snapped = family.snap(parameters, family.statistics(parameters, x, ones))
+        if snapped is None:
+            return parameters
+        snapped = _climb(family, snapped, x, ones)
+        sizes = [_log_likelihood(family, theta, x, ones) for theta in (parameters, snapped)]
+        return snapped if sizes[1] >= sizes[0] else parameters
 
     # -- what one does with it: standard_errors.py, summary.py, distribution.py --------------------
     def estimate_with_errors(self, x: Array, weight: Array | None = None) -> Estimate:
@@ -258,6 +287,24 @@ class Family(ABC):
         from expmax.families.distribution import at
 
         return at(self, parameters, named)
+
+
+def _climb(family: Family, parameters: Parameters, x: Array, weight: Array) -> Parameters:
+    """M-steps until they gain nothing: closed forms stop at once, local and augmented families iterate."""
+    for _ in range(200):
+        statistics = family.statistics(parameters, x, weight)
+        before = family.expected_log_density(parameters, statistics)
+        update = family.maximize(statistics, parameters)
+        gain = family.expected_log_density(update, statistics) - before
+        parameters = update
+        if not gain > 1e-13 * abs(before):
+            break
+    return parameters
+
+
+def _log_likelihood(family: Family, parameters: Parameters, x: Array, weight: Array) -> float:
+    used = weight[:, 0] > 0
+    return float(weight[used, 0] @ family.log_density(parameters, x[used])[:, 0])
 
 
 def _column(column: int, names: Sequence[str] | None) -> str:

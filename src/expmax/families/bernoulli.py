@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expmax.contract import Parameters
 from expmax.families.charts import FamilyChart, LogitChart
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import SHARE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Bernoulli"]
@@ -32,6 +33,7 @@ class Bernoulli(ExponentialFamily):
     discrete = True
     counts = True
     support = "0 or 1"
+    limits = intervals(probability=SHARE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return (x == 0) | (x == 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.degeneracy import collapsed
 from expmax.families.dirichlet import LogMoments
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Beta"]
@@ -39,6 +40,7 @@ class Beta(LogMoments):
 
     scalar = True
     support = "0 < x < 1"
+    limits = intervals(a=POSITIVE, b=POSITIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return (x > 0) & (x < 1)
@@ -69,7 +71,9 @@ class Beta(LogMoments):
             return np.asarray(1 / (of["a"] + of["b"]))
 
         whole = None if marginal is None else spread(marginal)
-        return collapsed("1/(a + b)", spread(parameters), whole)
+        least = self.smallest_count(1)
+        counts = None if statistics is None else statistics.counts
+        return collapsed("1/(a + b)", spread(parameters), whole, counts, least=least)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -13,6 +13,7 @@ from expmax.errors import ParameterError
 from expmax.families.charts import FamilyChart, LogitChart
 from expmax.families.expectations import expected_over_binomial
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import SHARE, intervals
 from expmax.families.special import log_choose
 from expmax.statistics import Array
 
@@ -50,6 +51,7 @@ class Binomial(ExponentialFamily):
     discrete = True
     counts = True
     support = "the counts 0, 1, …, n_trials"
+    limits = intervals(probability=SHARE)
 
     def __post_init__(self) -> None:
         if self.n_trials is not None and not self.n_trials >= 1:

@@ -12,6 +12,7 @@ from expmax.contract import Parameters
 from expmax.errors import ParameterError
 from expmax.families.charts import CategoryChart, FamilyChart
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import SHARE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Categorical"]
@@ -40,6 +41,7 @@ class Categorical(ExponentialFamily):
     discrete = True
     counts = True
     support = "the category codes 0, 1, …, n_categories − 1"
+    limits = intervals(probability=SHARE)
 
     def __post_init__(self) -> None:
         if self.n_categories is not None and self.n_categories < 1:

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expmax.contract import Parameters
-from expmax.families.parameters import put
+from expmax.families.parameters import map_arrays, put
 from expmax.statistics import Array
 
 __all__ = [
     "CategoryChart",
     "FamilyChart",
+    "FreeChart",
     "LogitChart",
-    "NaturalChart",
     "ProductChart",
     "SimplexCoordinates",
 ]
@@ -36,7 +36,7 @@ class FamilyChart(Protocol):
     def to_vector(self, parameters: Parameters) -> Array: ...
 
     def from_vector(self, vector: Array) -> Parameters:
-        """Parameters at v; not finite, or outside their space, where v leaves the family."""
+        """Parameters at v; not finite where v leaves the family: its formulas may hold on beyond it."""
         ...
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
@@ -94,40 +94,52 @@ class SimplexCoordinates:
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
-class NaturalChart:
-    """Minimal exponential families: v = √n Lᵀ(η − η₀), with LLᵀ = ∇²A(η₀)."""
+class FreeChart:
+    """Exponential families in free coordinates φ: v = √n Lᵀ(φ − φ₀), with LLᵀ the information of a row at φ₀.
+
+    φ is unconstrained: η itself, or what the family says (`to_free`), such as log scales.
+    """
 
     def __init__(self, family: Any, parameters: Parameters, statistics: Any) -> None:
         self.family, self.parameters = family, parameters
-        self.natural = family.natural(parameters)
-        information = family.fisher_information(self.natural)
+        with np.errstate(all="ignore"):  # a component on the boundary has none
+            self.free = family.to_free(parameters)
+            information = family.free_information(parameters)
         regular = np.isfinite(information).all(axis=(1, 2)) & (statistics.counts > 0)
-        regular &= np.isfinite(self.natural).all(axis=1)
+        regular &= np.isfinite(self.free).all(axis=1)
         regular[regular] = [_positive_definite(matrix) for matrix in information[regular]]
         self.live = np.flatnonzero(regular)
         root = np.sqrt(statistics.counts[self.live])
         self.factor = np.linalg.cholesky(information[self.live]) * root[:, None, None]
         self.inverse = np.linalg.inv(self.factor)
-        self.scale = np.repeat(root, self.natural.shape[1])
+        self.scale = np.repeat(root, self.free.shape[1])
 
     def to_vector(self, parameters: Parameters) -> Array:
-        change = (self.family.natural(parameters) - self.natural)[self.live]
+        with np.errstate(divide="ignore"):
+            change = (self.family.to_free(parameters) - self.free)[self.live]
         return np.einsum("kij,ki->kj", self.factor, change).ravel()
 
     def from_vector(self, vector: Array) -> Parameters:
-        natural = self.natural.copy()
-        steps = vector.reshape(-1, natural.shape[1])
-        natural[self.live] += np.einsum("kji,kj->ki", self.inverse, steps)
+        free = self.free.copy()
+        steps = vector.reshape(-1, free.shape[1])
         with np.errstate(all="ignore"):
-            new = self.family.usual(natural)
-        dead = np.ones(len(natural), bool)
+            free[self.live] += np.einsum("kji,kj->ki", self.inverse, steps)
+            new = self.family.from_free(free)
+        left = np.zeros(len(free), bool)
+        left[self.live] = ~self.family.in_space(new)[self.live]
+        if left.any():
+            new = put(new, map_arrays(lambda a: np.full(a.shape, np.nan), new), left)
+        dead = np.ones(len(free), bool)
         dead[self.live] = False
         return put(new, self.parameters, dead) if dead.any() else new
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
         mean = self.family.to_mean(self.family.natural(parameters))
-        gradient = (statistics.sums - statistics.counts[:, None] * mean)[self.live]
-        return np.einsum("kij,kj->ki", self.inverse, gradient).ravel()
+        gradient = statistics.sums - statistics.counts[:, None] * mean
+        slopes = self.family.free_slopes(parameters)
+        if slopes is not None:
+            gradient = np.einsum("kij,ki->kj", slopes, gradient)
+        return np.einsum("kij,kj->ki", self.inverse, gradient[self.live]).ravel()
 
 
 class CategoryChart:

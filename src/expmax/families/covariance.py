@@ -41,10 +41,13 @@ from expmax.families.covariance_orientation import common_orientation, variances
 
 __all__ = [
     "DIAGONAL_STRUCTURES",
+    "ITERATIVE",
+    "LINEAR",
     "STRUCTURES",
     "maximize_covariance",
     "maximize_variances",
     "n_covariance_parameters",
+    "nearest",
     "objective",
 ]
 
@@ -55,6 +58,10 @@ STRUCTURES: Final = (
     *("EEE", "VEE", "EVE", "VVE"),
     *("EEV", "VEV", "EVV", "VVV"),
 )
+
+ITERATIVE: Final = ("VEI", "VEE", "VEV", "EVE", "VVE")  # no closed form
+
+LINEAR: Final = ("EII", "VII", "EEI", "VVI", "EEE", "VVV")  # closed under linear combination
 
 _ROUNDING = 64 * np.finfo(np.float64).eps
 
@@ -107,6 +114,21 @@ def maximize_covariance(
         scaled_start = None if start is None else start / scale
         result = _MAXIMIZERS[structure](counts, scatter / scale, scaled_start)
         return np.asarray(result * scale)
+
+
+def nearest(structure: str, weights: Array, covariances: Array) -> Array:
+    """The member of a structure of least Σ_k w_k KL(N(μ_k, C_k) ‖ N(μ_k, Σ_k)) to given C_k.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (K,)
+    covariances : ndarray, shape (K, d, d), or the variances, shape (K, d)
+        Positive definite.
+    """
+    if covariances.ndim == 2:
+        counts = np.repeat(weights[:, None], covariances.shape[1], axis=1)
+        return maximize_variances(structure, counts, counts * covariances)
+    return maximize_covariance(structure, weights, weights[:, None, None] * covariances)
 
 
 def objective(counts: Array, scatter: Array, covariances: Array) -> float:

@@ -12,6 +12,7 @@ from scipy.special import polygamma
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.families.solvers import dirichlet_concentration
 from expmax.families.special import dirichlet_mean_log, log_beta
 from expmax.statistics import Array
@@ -35,6 +36,18 @@ class LogMoments(ExponentialFamily):
         """diag ψ'(α) − ψ'(Σα)."""
         own = polygamma(1, natural)[:, :, None] * np.eye(natural.shape[1])
         return np.asarray(own - polygamma(1, natural.sum(axis=1))[:, None, None])
+
+    def to_free(self, parameters: Parameters) -> Array:
+        """log α."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.log(self.natural(parameters)))
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return self.usual(np.exp(free))
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        alpha = self.natural(parameters)
+        return np.asarray(alpha[:, :, None] * np.eye(alpha.shape[1]))
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         return np.asarray(-self.to_mean(natural).sum(axis=1))
@@ -64,6 +77,7 @@ class Dirichlet(LogMoments):
 
     accepts_missing = False
     support = "rows of positive shares that sum to 1"
+    limits = intervals(concentration=POSITIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         with np.errstate(invalid="ignore"):
@@ -95,7 +109,9 @@ class Dirichlet(LogMoments):
             return np.asarray(1 / of["concentration"].sum(axis=1))
 
         whole = None if marginal is None else spread(marginal)
-        return collapsed("1/Σα", spread(parameters), whole)
+        least = self.smallest_count(parameters["concentration"].shape[1])
+        counts = None if statistics is None else statistics.counts
+        return collapsed("1/Σα", spread(parameters), whole, counts, least=least)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

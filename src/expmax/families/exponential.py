@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Exponential"]
@@ -29,6 +30,7 @@ class Exponential(ExponentialFamily):
 
     scalar = True
     support = "x ≥ 0"
+    limits = intervals(rate=POSITIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x >= 0)
@@ -54,6 +56,19 @@ class Exponential(ExponentialFamily):
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"rate": -natural[:, 0]}
+
+    def to_free(self, parameters: Parameters) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.log(parameters["rate"])[:, None])
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return self.usual(-np.exp(free))
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return np.asarray(-parameters["rate"][:, None, None])
+
+    def free_information(self, parameters: Parameters) -> Array:
+        return np.ones((len(parameters["rate"]), 1, 1))
 
     def smallest_count(self, n_columns: int) -> float:
         return 0.0  # one parameter: a single waiting time is no spike

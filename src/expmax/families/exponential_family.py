@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families.base import Family, Memo
-from expmax.families.charts import FamilyChart, NaturalChart
+from expmax.families.charts import FamilyChart, FreeChart
 from expmax.families.parameters import put
 from expmax.statistics import Additive, Array
 
@@ -92,6 +92,27 @@ class ExponentialFamily(Family):
         """E[log h(x)], nats: shape (K,). Zero unless a family says otherwise."""
         return np.zeros(len(natural))
 
+    # -- free coordinates, for charts: η itself unless its space is bounded ------------------------
+    def to_free(self, parameters: Parameters) -> Array:
+        """Unconstrained coordinates φ of the parameters: shape (K, dim)."""
+        return self.natural(parameters)
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        """The usual parameters at φ."""
+        return self.usual(free)
+
+    def free_slopes(self, parameters: Parameters) -> Array | None:
+        """∂η_i/∂φ_j, shape (K, dim, dim); None where φ = η."""
+        return None
+
+    def free_information(self, parameters: Parameters) -> Array:
+        """Jᵀ ∇²A J with J = ∂η/∂φ, the information of a row about φ: shape (K, dim, dim)."""
+        information = self.fisher_information(self.natural(parameters))
+        slopes = self.free_slopes(parameters)
+        if slopes is None:
+            return information
+        return np.asarray(slopes.swapaxes(1, 2) @ information @ slopes)
+
     def fisher_information(self, natural: Array) -> Array:
         """∇²A(η) = Cov[T(x)]: shape (K, dim, dim); central differences of ∇A unless a family knows it."""
         step = 1e-5 * np.maximum(np.abs(natural), 1e-3)
@@ -106,7 +127,7 @@ class ExponentialFamily(Family):
         return 0.5 * (matrix + matrix.swapaxes(1, 2))
 
     def chart(self, parameters: Parameters, statistics: Any) -> FamilyChart | None:
-        return NaturalChart(self, parameters, statistics)
+        return FreeChart(self, parameters, statistics)
 
     def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
         with np.errstate(all="ignore"):
@@ -152,7 +173,7 @@ class ExponentialFamily(Family):
             out += log_base[:, None] - (
                 partition if present is None else present[:, None] * partition
             )
-        return out
+        return self._only_inside(parameters, out)
 
     def moments(self, x: Array, memo: Memo = None) -> tuple[Array, Array, Array | None]:
         """T(x), log h(x) and the rows present (None: all); rows with a missing cell are zero."""

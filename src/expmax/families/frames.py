@@ -55,7 +55,8 @@ class _Identity:
         return self.axes
 
     def assemble(self, point: FramePoint) -> dict[str, Array]:
-        return {"covariance": np.exp(point.log_variance)}
+        variance = np.exp(point.log_variance)
+        return {"covariance": np.where(variance > 0.0, variance, np.nan)}
 
     def gradients(
         self, point: FramePoint, precision: Array, first: Array, scatter: Array
@@ -220,7 +221,11 @@ class _Rotations(_Frames):
         return turn, omega
 
     def _cayley(self, omega: Array) -> Array:
-        return np.asarray(2.0 * np.linalg.inv(self.identity - 0.5 * omega) - self.identity)
+        try:
+            inverse = np.linalg.inv(self.identity - 0.5 * omega)
+        except np.linalg.LinAlgError:  # regular for every Ω, but I is lost beside a huge one
+            inverse = np.full(omega.shape, np.nan)
+        return np.asarray(2.0 * inverse - self.identity)
 
     def at(self, coordinates: Array) -> Array:
         return self.base @ self._cayley(self.fill(coordinates))

@@ -13,7 +13,9 @@ from expmax.contract import Degeneracy, Parameters
 from expmax.errors import parameter_error
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.families.solvers import gamma_shape
+from expmax.families.special import log_shape_information
 from expmax.statistics import Array
 
 __all__ = ["Gamma"]
@@ -55,6 +57,7 @@ class Gamma(ExponentialFamily):
 
     scalar = True
     support = "x > 0"
+    limits = intervals(shape=POSITIVE, rate=POSITIVE)
 
     def __new__(cls, shape: float | None = None) -> Self:
         """As `pathlib.Path`: the kind of object follows from the argument."""
@@ -105,6 +108,27 @@ class Gamma(ExponentialFamily):
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"shape": natural[:, 0], "rate": -natural[:, 1]}
 
+    def to_free(self, parameters: Parameters) -> Array:
+        """(log mean, log shape): their information is diagonal."""
+        shape, rate = parameters["shape"], parameters["rate"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.stack([np.log(shape) - np.log(rate), np.log(shape)], axis=1)
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        log_mean, log_shape = free.T
+        return {"shape": np.exp(log_shape), "rate": np.exp(log_shape - log_mean)}
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        shape, rate = parameters["shape"], parameters["rate"]
+        rows = [np.zeros_like(shape), shape, rate, -rate]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
+    def free_information(self, parameters: Parameters) -> Array:
+        """diag(a, a²ψ'(a) − a)."""
+        shape = parameters["shape"]
+        rows = [shape, np.zeros_like(shape), np.zeros_like(shape), log_shape_information(shape)]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
     def expected_log_base_measure(self, natural: Array) -> Array:
         return -self.to_mean(natural)[:, 0]
 
@@ -117,7 +141,11 @@ class Gamma(ExponentialFamily):
     ) -> list[Degeneracy]:
         """Equal values take the shape to ∞: judged by 1/shape, the squared relative spread."""
         whole = None if marginal is None else 1 / marginal["shape"]
-        return collapsed("squared relative spread", 1 / parameters["shape"], whole)
+        least = self.smallest_count(1)
+        counts = None if statistics is None else statistics.counts
+        return collapsed(
+            "squared relative spread", 1 / parameters["shape"], whole, counts, least=least
+        )
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
@@ -164,6 +192,19 @@ class GammaOfShape(Gamma):
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"shape": np.full(len(natural), self._a), "rate": -natural[:, 0]}
+
+    def to_free(self, parameters: Parameters) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.log(parameters["rate"])[:, None])
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return self.usual(-np.exp(free))
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return np.asarray(-parameters["rate"][:, None, None])
+
+    def free_information(self, parameters: Parameters) -> Array:
+        return np.full((len(parameters["rate"]), 1, 1), self._a)
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         mean_log = digamma(self._a) - np.log(-natural[:, 0])

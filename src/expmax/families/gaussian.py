@@ -26,12 +26,14 @@ from expmax.families.gaussian_moments import (
     full_moments,
     weighted_means,
 )
+from expmax.families.parameters import POSITIVE, intervals, within
 from expmax.families.precision import precision_cholesky, trace_of_precision, with_precision
 from expmax.families.structured_charts import StructuredChart
 from expmax.statistics import Array
 
 __all__ = ["ALIASES", "Gaussian"]
 
+VARIANCES = intervals(covariance=POSITIVE)
 ALIASES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 
 
@@ -102,6 +104,21 @@ class Gaussian(Family):
             equal = self.structure[0] == "E"
             return Gaussian("EII" if equal else "VII", self.penalty).bind(x)
         return super().bind(x)
+
+    def in_space(self, parameters: Parameters) -> NDArray[np.bool_]:
+        inside = within(parameters, VARIANCES if self.diagonal else {})
+        if not self.diagonal and "precision_cholesky" not in parameters:
+            inside &= np.isfinite(precision_cholesky(parameters)).all(axis=(1, 2))
+        return inside
+
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        """The covariances of the structure nearest in Kullback-Leibler divergence: their M-step."""
+        if self.structure in structures.LINEAR or not self.in_space(parameters).all():
+            return parameters
+        return {
+            **parameters,
+            "covariance": structures.nearest(self.structure, weights, parameters["covariance"]),
+        }
 
     # -- density -----------------------------------------------------------------------------------
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:

@@ -121,7 +121,9 @@ class DiagonalChart:
         log_ratio = vector[self.mean.size :].reshape(self.shape) / self.spread_root
         with np.errstate(over="ignore"):
             deviation = self.deviation * np.exp(log_ratio[self.rows][:, self.columns])
-        return {"mean": self.mean + means * self.deviation, "covariance": deviation**2}
+            variance = deviation**2
+        variance = np.where(variance > 0.0, variance, np.nan)  # so small that it has no inverse
+        return {"mean": self.mean + means * self.deviation, "covariance": variance}
 
     def score(self, parameters: Parameters, statistics: Any) -> Array:
         at = statistics.about(parameters["mean"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import SHARE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Geometric"]
@@ -38,6 +39,7 @@ class Geometric(ExponentialFamily):
     scalar = True
     discrete = True
     support = "0, 1, 2, …"
+    limits = intervals(probability=SHARE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.asarray(np.isfinite(x) & (x >= 0) & (x == np.floor(x)))
@@ -67,6 +69,21 @@ class Geometric(ExponentialFamily):
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"probability": -np.expm1(natural[:, 0])}
+
+    def to_free(self, parameters: Parameters) -> Array:
+        """Log mean, log((1 − p)/p)."""
+        p = parameters["probability"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((np.log1p(-p) - np.log(p))[:, None])
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return {"probability": 1.0 / (1.0 + np.exp(free[:, 0]))}
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return np.asarray(parameters["probability"][:, None, None])
+
+    def free_information(self, parameters: Parameters) -> Array:
+        return np.asarray((1.0 - parameters["probability"])[:, None, None])
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

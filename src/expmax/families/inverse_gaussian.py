@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.families.special import scaled_exp1
 from expmax.statistics import Array
 
@@ -39,6 +40,7 @@ class InverseGaussian(ExponentialFamily):
 
     scalar = True
     support = "x > 0"
+    limits = intervals(mean=POSITIVE, shape=POSITIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x > 0)
@@ -83,6 +85,25 @@ class InverseGaussian(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             return {"mean": np.sqrt(natural[:, 1] / natural[:, 0]), "shape": -2.0 * natural[:, 1]}
 
+    def to_free(self, parameters: Parameters) -> Array:
+        """(log m, log λ): their information is diagonal."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(np.stack([parameters["mean"], parameters["shape"]], axis=1))
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return {"mean": np.exp(free[:, 0]), "shape": np.exp(free[:, 1])}
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        first, second = self.natural(parameters).T
+        rows = [-2.0 * first, first, np.zeros_like(second), second]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
+    def free_information(self, parameters: Parameters) -> Array:
+        """diag(λ/m, ½)."""
+        ratio = parameters["shape"] / parameters["mean"]
+        rows = [ratio, np.zeros_like(ratio), np.zeros_like(ratio), np.full_like(ratio, 0.5)]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
     def expected_log_base_measure(self, natural: Array) -> Array:
         """E[log x] = log m − e^z E₁(z) with z = 2λ/m."""
         m, shape = self.usual(natural).values()
@@ -101,7 +122,9 @@ class InverseGaussian(ExponentialFamily):
             return np.where(np.isinf(of["shape"]), 0.0, of["mean"] / of["shape"])
 
         whole = None if marginal is None else spread(marginal)
-        return collapsed("squared relative spread", spread(parameters), whole)
+        least = self.smallest_count(1)
+        counts = None if statistics is None else statistics.counts
+        return collapsed("squared relative spread", spread(parameters), whole, counts, least=least)
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -178,10 +178,12 @@ class LocalChart:
         for k, part in enumerate(np.split(vector, self._cuts)):
             shift[k, self.live[k]] = np.linalg.solve(self.factors[k].T, part)
         with np.errstate(over="ignore"):
-            return {
+            new = {
                 name: self.parameters[name] * np.exp(shift[:, j])
                 for j, name in enumerate(self.names)
             }
+        left = self.live.any(axis=1) & ~self.family.in_space(new)
+        return {name: np.where(left, np.nan, value) for name, value in new.items()}
 
     def score(self, parameters: Parameters, statistics: LocalStatistics) -> Array:
         gradient, _ = self.family.log_derivatives(parameters, statistics)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from expmax.contract import Degeneracy, Parameters
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.statistics import Array
 
 __all__ = ["LogNormal"]
@@ -38,6 +39,7 @@ class LogNormal(ExponentialFamily):
 
     scalar = True
     support = "x > 0"
+    limits = intervals(sigma=POSITIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x > 0)
@@ -83,6 +85,25 @@ class LogNormal(ExponentialFamily):
         with np.errstate(divide="ignore", invalid="ignore"):
             return {"mu": -0.5 * first / second, "sigma": np.sqrt(-0.5 / second)}
 
+    def to_free(self, parameters: Parameters) -> Array:
+        """(μ, log σ): their information is diagonal."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.stack([parameters["mu"], np.log(parameters["sigma"])], axis=1)
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return {"mu": free[:, 0], "sigma": np.exp(free[:, 1])}
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        mu, precision = parameters["mu"], parameters["sigma"] ** -2.0
+        rows = [precision, -2.0 * mu * precision, np.zeros_like(mu), precision]
+        return np.stack(rows, axis=1).reshape(-1, 2, 2)
+
+    def free_information(self, parameters: Parameters) -> Array:
+        """diag(1/σ², 2)."""
+        precision = parameters["sigma"] ** -2.0
+        rows = [precision, np.zeros_like(precision), np.zeros_like(precision)]
+        return np.stack([*rows, np.full_like(precision, 2.0)], axis=1).reshape(-1, 2, 2)
+
     def expected_log_base_measure(self, natural: Array) -> Array:
         return np.asarray(-0.5 * np.log(2 * np.pi) - self.usual(natural)["mu"])
 
@@ -96,7 +117,11 @@ class LogNormal(ExponentialFamily):
         """A component of equal values has σ → 0."""
         whole = None if marginal is None else marginal["sigma"] ** 2
         floor = 1e-15 + 1e-14 * np.nan_to_num(parameters["mu"]) ** 2
-        return collapsed("variance of log x", parameters["sigma"] ** 2, whole, floor)
+        least = self.smallest_count(1)
+        counts = None if statistics is None else statistics.counts
+        return collapsed(
+            "variance of log x", parameters["sigma"] ** 2, whole, counts, least=least, floor=floor
+        )
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

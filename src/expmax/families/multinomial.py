@@ -14,6 +14,7 @@ from expmax.errors import ParameterError
 from expmax.families.charts import CategoryChart, FamilyChart
 from expmax.families.expectations import expected_over_binomial
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import SHARE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Multinomial"]
@@ -51,6 +52,7 @@ class Multinomial(ExponentialFamily):
     counts = True
     accepts_missing = False
     support = "0, 1, 2, …"
+    limits = intervals(probability=SHARE)
 
     def __post_init__(self) -> None:
         if self.n_trials is not None and not self.n_trials >= 1:

@@ -17,6 +17,7 @@ from expmax.families.charts import FamilyChart
 from expmax.families.exponential_family import ExponentialFamily
 from expmax.families.local_statistics import LocalChart, LocalStatistics
 from expmax.families.negative_binomial_density import expectation, log_mass
+from expmax.families.parameters import NOT_NEGATIVE, SMALLEST, intervals
 from expmax.families.special import log_rising_excess
 from expmax.statistics import Additive, Array
 
@@ -67,6 +68,7 @@ class NegativeBinomial(Family):
     accepts_prior = False  # its statistics belong to the current size
     accepts_missing = True
     support = "0, 1, 2, …"
+    limits = intervals(mean=NOT_NEGATIVE, size=(SMALLEST, np.inf))  # of size ∞: Poisson
 
     @property
     def local_statistics(self) -> bool:  # type: ignore[override]
@@ -87,7 +89,7 @@ class NegativeBinomial(Family):
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
         values, rows, present = _distinct(x, memo)
         log_p = log_mass(parameters["mean"], parameters["size"], values)
-        return np.where(present[:, None], log_p[rows], 0.0)
+        return self._only_inside(parameters, np.where(present[:, None], log_p[rows], 0.0))
 
     def statistics(
         self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
@@ -185,6 +187,21 @@ class NegativeBinomialOfSize(ExponentialFamily, NegativeBinomial):
 
     def usual(self, natural: Array) -> dict[str, Array]:
         return {"mean": self.to_mean(natural)[:, 0], "size": np.full(len(natural), self._c)}
+
+    def to_free(self, parameters: Parameters) -> Array:
+        """log m."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.log(parameters["mean"])[:, None])
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return {"mean": np.exp(free[:, 0]), "size": np.full(len(free), self._c)}
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return np.asarray(1.0 / (1.0 + parameters["mean"] / self._c))[:, None, None]
+
+    def free_information(self, parameters: Parameters) -> Array:
+        mean = parameters["mean"]
+        return np.asarray(mean / (1.0 + mean / self._c))[:, None, None]
 
     def expected_log_base_measure(self, natural: Array) -> Array:
         """E[log h(x)], summed until the tail is below rounding."""

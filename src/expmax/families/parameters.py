@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,31 @@ from numpy.typing import NDArray
 from expmax.contract import Parameters
 
 __all__ = [
+    "FINITE",
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SHARE",
+    "SMALLEST",
+    "Interval",
     "all_finite",
     "flatten",
+    "intervals",
     "map_arrays",
     "n_components_of",
     "put",
     "stack",
     "take",
     "unflatten",
+    "within",
 ]
+
+LARGEST = float(np.finfo(float).max)
+SMALLEST = float(np.nextafter(0.0, 1.0))
+Interval = tuple[float, float]  # closed
+FINITE: Interval = (-LARGEST, LARGEST)
+POSITIVE: Interval = (SMALLEST, LARGEST)
+NOT_NEGATIVE: Interval = (0.0, LARGEST)
+SHARE: Interval = (0.0, 1.0 + 1e-12)  # shares that sum to 1 in rounding
 
 DERIVED = "precision_cholesky"  # kept beside a covariance for speed; follows from it
 
@@ -65,6 +82,21 @@ def all_finite(parameters: Parameters) -> bool:
         all_finite(value) if isinstance(value, Mapping) else bool(np.isfinite(value).all())
         for value in parameters.values()
     )
+
+
+def intervals(**named: Interval) -> Mapping[str, Interval]:
+    """The intervals of parameters, by name."""
+    return MappingProxyType(named)
+
+
+def within(parameters: Parameters, limits: Mapping[str, Interval]) -> NDArray[np.bool_]:
+    """Components all of whose numbers lie in the interval of their name, or are finite: shape (K,)."""
+    inside = np.ones(n_components_of(parameters), bool)
+    for name, value in parameters.items():
+        low, high = limits.get(name, FINITE)
+        values = np.asarray(value)
+        inside &= ((values >= low) & (values <= high)).reshape(len(inside), -1).all(axis=1)
+    return inside
 
 
 def flatten(parameters: Parameters) -> NDArray[np.float64]:

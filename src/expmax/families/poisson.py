@@ -11,6 +11,7 @@ from scipy.special import gammaln
 
 from expmax.contract import Parameters
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import NOT_NEGATIVE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Poisson"]
@@ -41,6 +42,7 @@ class Poisson(ExponentialFamily):
     discrete = True
     counts = True
     support = "0, 1, 2, …"
+    limits = intervals(rate=NOT_NEGATIVE)
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
         return np.isfinite(x) & (x >= 0) & (x == np.floor(x))

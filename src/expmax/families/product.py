@@ -157,6 +157,15 @@ class Product(Family):
     def _join(self, parts: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(self.labels, parts, strict=True))
 
+    def in_space(self, parameters: Parameters) -> NDArray[np.bool_]:
+        parts = [f.in_space(self._part(parameters, i)) for i, f in enumerate(self.families)]
+        return np.asarray(np.all(parts, axis=0))
+
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        return self._join(
+            [f.retract(self._part(parameters, i), weights) for i, f in enumerate(self.families)]
+        )
+
     # -- the interface, factor by factor -----------------------------------------------------------
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
         return sum(

@@ -54,7 +54,10 @@ def log_shape_information(a: Array) -> Array:
     """a² (ψ'(a) − 1/a), what a gamma variable tells of log a: from 1 at 0 to ½ + 1/6a + O(a⁻³)."""
     with np.errstate(all="ignore"):
         series = 0.5 - _polynomial(_TRIGAMMA_SERIES, 1 / (a * a)) / a
-        return np.where(a < SERIES_FROM, a * (a * zeta(2, a) - 1), series)
+        small = np.where(
+            (a > 0) & (a < SERIES_FROM), a, np.nan
+        )  # zeta takes |a| steps from below 0
+        return np.where(a < SERIES_FROM, small * (small * zeta(2, small) - 1), series)
 
 
 def stirling_remainder(a: Array) -> Array:

@@ -14,14 +14,16 @@ from expmax.families import covariance as structures
 from expmax.families import student_t_mstep as mstep
 from expmax.families.base import Family, Memo
 from expmax.families.charts import FamilyChart
-from expmax.families.gaussian import ALIASES
+from expmax.families.gaussian import ALIASES, Gaussian
 from expmax.families.gaussian_collapse import collapsed
 from expmax.families.gaussian_moments import LOG_2PI
+from expmax.families.parameters import SMALLEST, intervals, within
 from expmax.families.precision import log_determinant, precision_cholesky, precision_factor
 from expmax.families.special import stirling_remainder
 from expmax.families.student_t_chart import StudentTChart
 from expmax.families.student_t_estep import (
     StudentTStatistics,
+    degrees_of_freedom,
     expected_statistics,
     imagined_statistics,
     observed,
@@ -33,6 +35,7 @@ from expmax.statistics import Array
 
 __all__ = ["StudentT"]
 
+LARGE = 100.0  # ν from which on a component is tried as a Gaussian
 LARGEST_START = 30.0  # a start nearer the Gaussian would leave it only slowly
 
 
@@ -43,8 +46,9 @@ class StudentT(Family):
 
     Usual parameters: `mean` = μ, shape (K, d), the location; `scale` = Σ, shape (K, d, d); and
     `dof` = ν, shape (K,). For ν > 2 the covariance is Σ ν/(ν − 2). One u scales a whole row, so
-    that columns depend on each other even where Σ is diagonal. A `dof` of None is estimated, within
-    [0.01, 1e6].
+    that columns depend on each other even where Σ is diagonal. A `dof` of None is estimated; one that
+    rises without end is put to ∞, where the component is Gaussian (a boundary: it has no standard error).
+    Before that it is sought within [0.01, 1e6].
 
     E-step: with δ the squared Mahalanobis distance, u | x ~ Γ((ν + d)/2, rate (ν + δ)/2).
 
@@ -99,6 +103,7 @@ class StudentT(Family):
     n_columns: int | None = field(default=None, repr=False)  # known once bound to data
 
     inner_latent = True
+    limits = intervals(dof=(SMALLEST, np.inf))  # ∞: Gaussian
 
     def __post_init__(self) -> None:
         if self.structure not in structures.STRUCTURES:
@@ -131,7 +136,7 @@ class StudentT(Family):
     # -- density -----------------------------------------------------------------------------------
     def log_density(self, parameters: Parameters, x: Array, memo: Memo = None) -> Array:
         x, present = observed(x, memo)
-        mean, half = parameters["mean"], 0.5 * parameters["dof"]
+        mean, half = parameters["mean"], 0.5 * degrees_of_freedom(parameters)
         factor = precision_cholesky(parameters, "scale")
         half_columns = 0.5 * mean.shape[1]
         remainder = stirling_remainder(np.stack([half, half + half_columns]))
@@ -143,7 +148,7 @@ class StudentT(Family):
         out = np.log1p(squares, out=squares)
         out *= -(half + half_columns)[:, None]
         out += constant[:, None]
-        return out.T if present is None else out.T * present[:, None]
+        return self._only_inside(parameters, out.T if present is None else out.T * present[:, None])
 
     # -- EM ----------------------------------------------------------------------------------------
     def statistics(
@@ -197,7 +202,7 @@ class StudentT(Family):
         """Q(θ) = max over α of Σ r E log p(x, u | θ, α), nats (see the class)."""
         statistics = statistics.about(parameters["mean"])
         parameters, s = populated(parameters, statistics)
-        half, n_columns = 0.5 * parameters["dof"], parameters["mean"].shape[1]
+        half, n_columns = 0.5 * degrees_of_freedom(parameters), parameters["mean"].shape[1]
         trace, beyond, log_alpha = mstep.expansion(self._equal_volume, parameters, s)
         log_det = log_determinant(precision_cholesky(parameters, "scale"))
         gaussian = s.counts * (log_det - 0.5 * n_columns * LOG_2PI)
@@ -207,6 +212,21 @@ class StudentT(Family):
         prior -= s.logs + half * (s.excess - s.logs)
         gain = s.counts * (half + 0.5 * n_columns) * (beyond - log_alpha)
         return float((gaussian + prior + gain).sum())
+
+    def magnitude(self, parameters: Parameters, statistics: StudentTStatistics) -> float:
+        """Quadratic forms lose by the condition of Σ, and what E log u and ν add to Q its entropy takes off."""
+        parameters, s = populated(parameters, statistics)
+        half, n_columns = 0.5 * degrees_of_freedom(parameters), parameters["mean"].shape[1]
+        trace, beyond, log_alpha = mstep.expansion(self._equal_volume, parameters, s)
+        of_u = s.counts * (np.abs(np.log(half)) + LOG_2PI + half * np.abs(beyond - log_alpha))
+        of_u += (
+            (n_columns + 1.0) * np.abs(s.logs) + half * np.abs(s.excess - s.logs) + np.abs(trace)
+        )
+        gaussian = Gaussian("VVV").magnitude(
+            {"mean": parameters["mean"], "covariance": parameters["scale"]},
+            replace(s.moments, counts=s.counts),
+        )
+        return float(of_u.sum()) + gaussian + abs(s.entropy)
 
     def latent_entropy(self, statistics: StudentTStatistics) -> float:
         return statistics.entropy
@@ -226,7 +246,7 @@ class StudentT(Family):
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator
     ) -> Array:
-        mean, half = parameters["mean"][component], 0.5 * parameters["dof"][component]
+        mean, half = parameters["mean"][component], 0.5 * degrees_of_freedom(parameters)[component]
         root = np.linalg.cholesky(parameters["scale"][component])
         noise = rng.standard_normal((n, len(mean))) @ root.T
         return np.asarray(mean + noise * np.sqrt(half / rng.standard_gamma(half, (n, 1))))
@@ -243,6 +263,39 @@ class StudentT(Family):
         """Parameters of shift + scale · x."""
         mean = shift + scale * parameters["mean"]
         return mstep.with_factor(mean, scale**2 * parameters["scale"], parameters["dof"])
+
+    def in_space(self, parameters: Parameters) -> NDArray[np.bool_]:
+        inside = within(parameters, self.limits)
+        if "precision_cholesky" not in parameters:
+            inside &= np.isfinite(precision_cholesky(parameters, "scale")).all(axis=(1, 2))
+        return inside
+
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        """The scale matrices of the structure nearest, as for `Gaussian`."""
+        structure = mstep.columnwise_structure(self.structure, parameters["mean"].shape[1])
+        if structure in structures.LINEAR or not self.in_space(parameters).all():
+            return parameters
+        return {**parameters, "scale": structures.nearest(structure, weights, parameters["scale"])}
+
+    def snap(self, parameters: Parameters, statistics: StudentTStatistics) -> Parameters | None:
+        """A large ν that still rises is put to ∞, where the component is Gaussian."""
+        if self.dof is not None:
+            return None
+        dof = parameters["dof"]
+        with np.errstate(all="ignore"):
+            rising = mstep.dof_score(dof, statistics) > 0
+        creeping = rising & (dof > LARGE) & (dof < np.inf) & (statistics.counts > 0)
+        if not creeping.any():
+            return None
+        return {**parameters, "dof": np.where(creeping, np.inf, dof)}
+
+    def boundary(self, parameters: Parameters) -> list[tuple[int, str]]:
+        """ν at ∞, or at an end of the interval in which it is sought."""
+        if self.dof is not None:
+            return []
+        dof = parameters["dof"]
+        edge = ~((dof > mstep.SMALLEST_DOF) & (dof < mstep.LARGEST_DOF))
+        return [(int(k), "dof") for k in np.flatnonzero(edge)]
 
     def location(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["mean"])

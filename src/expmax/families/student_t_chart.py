@@ -9,10 +9,10 @@ from expmax.families.gaussian import Gaussian
 from expmax.families.gaussian_charts import DiagonalChart, FullChart
 from expmax.families.gaussian_moments import GaussianStatistics
 from expmax.families.precision import precision_cholesky
-from expmax.families.special import log_minus_digamma, log_shape_information
+from expmax.families.special import log_shape_information
 from expmax.families.structured_charts import StructuredChart
 from expmax.families.student_t_estep import StudentTStatistics
-from expmax.families.student_t_mstep import LARGEST_DOF, SMALLEST_DOF, with_factor
+from expmax.families.student_t_mstep import LARGEST_DOF, SMALLEST_DOF, dof_score, with_factor
 from expmax.statistics import Array
 
 __all__ = ["StudentTChart"]
@@ -22,7 +22,8 @@ class StudentTChart:
     """The Gaussian's chart of (μ, Σ), and √n a √(ψ'(a) − 1/a) log(ν/ν₀), a = ν₀/2, where ν is free.
 
     The score is that of the ordinary Q (α = 1), which has the same gradient where the E-step was
-    taken. A ν at its upper bound has no coordinate.
+    taken. A ν at its bounds or at ∞ has no
+    coordinate; v leaves the family where it leaves them.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class StudentTChart:
         else:
             self.moments = StructuredChart(family, start, self._weighted(parameters, statistics))
         self.dof = parameters["dof"]
-        live = (counts > 0) & (self.dof < LARGEST_DOF) & free_dof
+        live = (counts > 0) & free_dof
+        live &= (self.dof > SMALLEST_DOF) & (self.dof < LARGEST_DOF)
         self.live = np.flatnonzero(live)
         self.root = np.sqrt(counts[live] * log_shape_information(0.5 * self.dof[live]))
         self.scale = np.concatenate([self.moments.scale, np.sqrt(counts[live])])
@@ -54,7 +56,10 @@ class StudentTChart:
         gaussian = self.moments.from_vector(vector[:cut])
         dof = self.dof.copy()
         log_dof = np.log(dof[self.live]) + vector[cut:] / self.root
-        dof[self.live] = np.exp(np.clip(log_dof, np.log(SMALLEST_DOF), np.log(LARGEST_DOF)))
+        with np.errstate(over="ignore"):
+            new = np.exp(log_dof)
+        sought = (new >= SMALLEST_DOF) & (new <= LARGEST_DOF)
+        dof[self.live] = np.where(sought, new, np.nan)
         if not self.full:
             matrices = gaussian["covariance"][:, :, None] * np.eye(gaussian["mean"].shape[1])
             return with_factor(gaussian["mean"], matrices, dof)
@@ -64,8 +69,7 @@ class StudentTChart:
     def score(self, parameters: Parameters, statistics: StudentTStatistics) -> Array:
         s = statistics
         moments = self.moments.score(self._gaussian(parameters), self._weighted(parameters, s))
-        half = 0.5 * parameters["dof"]
-        gradient = half * (s.counts * log_minus_digamma(half) - (s.excess - s.logs))
+        gradient = dof_score(parameters["dof"], s)
         return np.concatenate([moments, gradient[self.live] / self.root])
 
     def _gaussian(self, parameters: Parameters) -> dict[str, Array]:

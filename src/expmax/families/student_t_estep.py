@@ -15,7 +15,9 @@ from expmax.families.special import log_minus_digamma, stirling_remainder
 from expmax.statistics import Additive, Array
 
 __all__ = [
+    "GAUSSIAN",
     "StudentTStatistics",
+    "degrees_of_freedom",
     "expected_statistics",
     "imagined_statistics",
     "observed",
@@ -23,6 +25,14 @@ __all__ = [
     "residual_moments",
     "squared_distances",
 ]
+
+
+GAUSSIAN = 1e150  # a ν at which every formula has reached its Gaussian limit, to the last digit
+
+
+def degrees_of_freedom(parameters: Parameters) -> Array:
+    """ν as a number: ∞ as one so large that nothing changes beyond it, shape (K,)."""
+    return np.minimum(parameters["dof"], GAUSSIAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ def expected_statistics(parameters: Parameters, x: Array, r: Array) -> StudentTS
     r : ndarray, shape (K, n)
         Responsibilities, 0 for rows that are missing.
     """
-    mean, dof = parameters["mean"], parameters["dof"]
+    mean, dof = parameters["mean"], degrees_of_freedom(parameters)
     n_columns = mean.shape[1]
     residuals = x[None] - mean[:, None]
     squares = squared_distances(residuals, precision_cholesky(parameters, "scale"))
@@ -76,7 +86,7 @@ def expected_statistics(parameters: Parameters, x: Array, r: Array) -> StudentTS
 
 def imagined_statistics(count: Array, parameters: Parameters) -> StudentTStatistics:
     """E u = 1, E log u = ψ(ν/2) − log(ν/2), E u (x − μ)(x − μ)ᵀ = Σ."""
-    mean, dof = parameters["mean"], parameters["dof"]
+    mean, dof = parameters["mean"], degrees_of_freedom(parameters)
     log_precision = -log_minus_digamma(0.5 * dof)
     lag, spread = _posterior_constants(dof, mean.shape[1])
     second = count[:, None, None] * parameters["scale"]

@@ -6,12 +6,14 @@ See `StudentT` for the expansion by α and for what is maximised.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expmax.contract import Parameters
 from expmax.families import covariance as structures
 from expmax.families.precision import precision_cholesky, precision_factor
 from expmax.families.solvers import gamma_shape
-from expmax.families.student_t_estep import StudentTStatistics
+from expmax.families.special import log_minus_digamma
+from expmax.families.student_t_estep import GAUSSIAN, StudentTStatistics, degrees_of_freedom
 from expmax.statistics import Array
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "SMALLEST_DOF",
     "columnwise_structure",
     "divisor",
+    "dof_score",
     "expansion",
     "joint_maximum",
     "scale_matrices",
@@ -44,6 +47,8 @@ def joint_maximum(
     """
     moments, equal_volume = s.moments, structure[0] == "E"
     structure = columnwise_structure(structure, moments.first.shape[1])
+    # where u is 1 for certain, no other ν has a finite Q
+    limit = np.zeros(len(s.counts), bool) if parameters is None else np.isinf(parameters["dof"])
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = moments.first / divisor(moments.counts)
         scatter = moments.second - moments.first[:, :, None] * shift[:, None, :]
@@ -55,14 +60,14 @@ def joint_maximum(
         if s.imaginary:
             dof = _degrees_of_freedom((s.excess - s.logs) / s.counts, given)
         elif equal_volume and len(s.counts) > 1:
-            dof, alpha = _with_common_mean(s, given)
+            dof, alpha = _with_common_mean(s, given, limit)
             scale = scale / alpha
         else:
             mean_precision = moments.counts / s.counts
             log_mean = _log_ratio(s.excess / s.counts, mean_precision)
             dof = _degrees_of_freedom(log_mean - s.logs / s.counts, given)
             scale = scale / mean_precision[:, None, None]
-    return with_factor(moments.reference + shift, scale, dof)
+    return with_factor(moments.reference + shift, scale, np.where(limit, np.inf, dof))
 
 
 def expansion(
@@ -70,7 +75,7 @@ def expansion(
 ) -> tuple[Array, Array, Array]:
     """T = tr Σ⁻¹ Σ r E u (x − μ)(x − μ)ᵀ, and α̂ − 1 and log α̂: each of shape (K,)."""
     moments = s.moments.about(parameters["mean"])
-    factor, dof = precision_cholesky(parameters, "scale"), parameters["dof"]
+    factor, dof = precision_cholesky(parameters, "scale"), degrees_of_freedom(parameters)
     n_columns = moments.first.shape[1]
     trace = ((moments.second @ factor) * factor).sum(axis=(1, 2))
     if s.imaginary:
@@ -107,6 +112,12 @@ def with_factor(mean: Array, scale: Array, dof: Array) -> dict[str, Array]:
     return {"mean": mean, "scale": scale, "dof": dof, "precision_cholesky": factor}
 
 
+def dof_score(dof: Array, s: StudentTStatistics) -> Array:
+    """∂Q/∂log ν, nats: shape (K,)."""
+    half = 0.5 * np.minimum(dof, GAUSSIAN)
+    return np.asarray(half * (s.counts * log_minus_digamma(half) - (s.excess - s.logs)))
+
+
 def _degrees_of_freedom(gap: Array, given: float | None) -> Array:
     """ν with log(ν/2) − ψ(ν/2) = gap, within its bounds, or the ν given."""
     if given is not None:
@@ -114,7 +125,9 @@ def _degrees_of_freedom(gap: Array, given: float | None) -> Array:
     return np.clip(2.0 * gamma_shape(gap), SMALLEST_DOF, LARGEST_DOF)
 
 
-def _with_common_mean(s: StudentTStatistics, given: float | None) -> tuple[Array, float]:
+def _with_common_mean(
+    s: StudentTStatistics, given: float | None, limit: NDArray[np.bool_]
+) -> tuple[Array, float]:
     """ν_k and α of the u of all components with E u = α, by ascent in turn.
 
     The two hardly interact, their cross derivative being U/n − α: a few rounds suffice.
@@ -125,7 +138,7 @@ def _with_common_mean(s: StudentTStatistics, given: float | None) -> tuple[Array
     beyond = float(s.excess.sum() / s.counts.sum())  # α − 1
     for _ in range(100):
         gap = _log_ratio(np.array(beyond), np.array(alpha)) + (excess - beyond) / alpha - logs
-        dof = _degrees_of_freedom(gap, given)
+        dof = np.where(limit, GAUSSIAN, _degrees_of_freedom(gap, given))
         weight = np.where(used, dof * s.counts, 0.0)
         weight /= weight.sum()
         before, alpha = alpha, float(weight[used] @ precision[used])

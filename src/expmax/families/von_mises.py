@@ -8,8 +8,10 @@ from typing import Any, final
 import numpy as np
 
 from expmax.contract import Degeneracy, Parameters
+from expmax.families import resultant
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import NOT_NEGATIVE, intervals
 from expmax.families.solvers import concentration_of_resultant
 from expmax.families.special import bessel_ratio, log_bessel_i
 from expmax.statistics import Array
@@ -40,6 +42,7 @@ class VonMises(ExponentialFamily):
 
     scalar = True
     support = "angles in radians, finite"
+    limits = intervals(concentration=NOT_NEGATIVE)
 
     def sufficient_statistics(self, x: Array) -> Array:
         return np.hstack([np.cos(x), np.sin(x)])
@@ -75,6 +78,26 @@ class VonMises(ExponentialFamily):
             "concentration": np.hypot(natural[:, 0], natural[:, 1]),
         }
 
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        """The same η with the direction in its own form."""
+        return (
+            self.usual(self.natural(parameters))
+            if (parameters["concentration"] >= 0).all()
+            else parameters
+        )
+
+    def to_free(self, parameters: Parameters) -> Array:
+        return resultant.to_free(self.natural(parameters))
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return self.usual(resultant.from_free(free))
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return resultant.slopes(self.natural(parameters))
+
+    def free_information(self, parameters: Parameters) -> Array:
+        return resultant.information(self.natural(parameters))
+
     def location(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["mean"][:, None])
 
@@ -84,7 +107,11 @@ class VonMises(ExponentialFamily):
         """A component of equal angles has κ → ∞: judged by 1/κ, its variance."""
         with np.errstate(divide="ignore"):
             whole = None if marginal is None else 1 / marginal["concentration"]
-            return collapsed("circular variance", 1 / parameters["concentration"], whole)
+            least = self.smallest_count(1)
+            counts = None if statistics is None else statistics.counts
+            return collapsed(
+                "circular variance", 1 / parameters["concentration"], whole, counts, least=least
+            )
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

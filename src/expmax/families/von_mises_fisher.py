@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from expmax.contract import Degeneracy, Parameters
 from expmax.errors import DataError
+from expmax.families import resultant
 from expmax.families.degeneracy import collapsed
 from expmax.families.exponential_family import ExponentialFamily
+from expmax.families.parameters import NOT_NEGATIVE, intervals, within
 from expmax.families.solvers import concentration_of_resultant
 from expmax.families.special import bessel_ratio, log_bessel_i
 from expmax.statistics import Array
@@ -45,6 +47,12 @@ class VonMisesFisher(ExponentialFamily):
 
     accepts_missing = False
     support = "rows of length 1"
+    limits = intervals(concentration=NOT_NEGATIVE)
+
+    def in_space(self, parameters: Parameters) -> NDArray[np.bool_]:
+        """Concentrations of at least 0 and directions of length 1 within 1e-6."""
+        length = np.linalg.norm(parameters["mean"], axis=1)
+        return within(parameters, self.limits) & (np.abs(length - 1) <= 1e-6)
 
     def bind(self, x: NDArray[Any]) -> Any:
         if x.shape[1] < 2:
@@ -89,6 +97,26 @@ class VonMisesFisher(ExponentialFamily):
         mean = np.where(kappa[:, None] == 0, first_axis, _direction(natural, kappa))
         return {"mean": mean, "concentration": kappa}
 
+    def retract(self, parameters: Parameters, weights: Array) -> Parameters:
+        """The same η with the direction in its own form."""
+        return (
+            self.usual(self.natural(parameters))
+            if (parameters["concentration"] >= 0).all()
+            else parameters
+        )
+
+    def to_free(self, parameters: Parameters) -> Array:
+        return resultant.to_free(self.natural(parameters))
+
+    def from_free(self, free: Array) -> dict[str, Array]:
+        return self.usual(resultant.from_free(free))
+
+    def free_slopes(self, parameters: Parameters) -> Array:
+        return resultant.slopes(self.natural(parameters))
+
+    def free_information(self, parameters: Parameters) -> Array:
+        return resultant.information(self.natural(parameters))
+
     def location(self, parameters: Parameters) -> Array:
         return np.asarray(parameters["mean"])
 
@@ -98,7 +126,11 @@ class VonMisesFisher(ExponentialFamily):
         """A component of equal directions has κ → ∞: judged by 1/κ."""
         with np.errstate(divide="ignore"):
             whole = None if marginal is None else 1 / marginal["concentration"]
-            return collapsed("1/concentration", 1 / parameters["concentration"], whole)
+            least = self.smallest_count(parameters["mean"].shape[1])
+            counts = None if statistics is None else statistics.counts
+            return collapsed(
+                "1/concentration", 1 / parameters["concentration"], whole, counts, least=least
+            )
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

@@ -21,6 +21,7 @@ from expmax.families.local_statistics import (
     LocalStatistics,
     climb,
 )
+from expmax.families.parameters import POSITIVE, intervals
 from expmax.statistics import Array
 
 __all__ = ["Weibull"]
@@ -59,6 +60,7 @@ class Weibull(Family):
     accepts_missing = True
     local_statistics = True
     support = "x > 0"
+    limits = intervals(shape=POSITIVE, scale=POSITIVE)
     accepts_prior = False  # its statistics belong to the current shape
 
     def in_support(self, x: Array) -> NDArray[np.bool_]:
@@ -70,7 +72,7 @@ class Weibull(Family):
         with np.errstate(all="ignore"):
             log_ratio = log_x[:, None] - np.log(scale)
             out = np.log(shape / scale) + (shape - 1) * log_ratio - np.exp(shape * log_ratio)
-        return np.where(present[:, None], out, 0.0)
+        return self._only_inside(parameters, np.where(present[:, None], out, 0.0))
 
     def statistics(
         self, parameters: Parameters, x: Array, responsibilities: Array, memo: Memo = None
@@ -198,7 +200,11 @@ class Weibull(Family):
     ) -> list[Degeneracy]:
         """A component of equal values has c → ∞: judged by 1/c², the squared spread of log x."""
         whole = None if marginal is None else marginal["shape"] ** -2.0
-        return collapsed("squared spread of log x", parameters["shape"] ** -2.0, whole)
+        least = self.smallest_count(1)
+        counts = None if statistics is None else statistics.counts
+        return collapsed(
+            "squared spread of log x", parameters["shape"] ** -2.0, whole, counts, least=least
+        )
 
     def sample(
         self, parameters: Parameters, component: int, n: int, rng: np.random.Generator

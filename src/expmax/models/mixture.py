@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from expmax.contract import Block, Degeneracy, Expectation, Parameters
 from expmax.families.base import Family
 from expmax.families.parameters import (
-    all_finite,
     flatten,
     map_arrays,
     put,
@@ -240,15 +239,25 @@ class MixtureModel:
         return np.concatenate(parts)
 
     def from_array(self, vector: Array, like: MixtureParameters) -> MixtureParameters | None:
-        """Parameters of a vector; None where the weights leave the simplex."""
+        """Parameters of a vector; None where weights leave the simplex or a family's own their space."""
         k = self.n_components
         if not (vector[:k] > 0).all():
             return None
-        components, start = [], k
+        components: list[Parameters] = []
+        start = k
         for part in like.components:
             size = len(flatten(part))
             components.append(unflatten(vector[start : start + size], part))
             start += size
+        components = [
+            group.family.retract(part, vector[group.index])
+            for group, part in zip(self.groups, components, strict=True)
+        ]
+        inside = (
+            g.family.in_space(part).all() for g, part in zip(self.groups, components, strict=True)
+        )
+        if not all(inside):
+            return None
         weights = np.log(vector[:k] / vector[:k].sum())
         return self.hold(MixtureParameters(weights, tuple(components)))
 
@@ -301,7 +310,9 @@ class MixtureModel:
         for g, group in enumerate(self.groups):
             part = params.components[g]
             marginal = None if self.marginal is None else self.marginal[g]
-            if not all_finite(part) or group.family.degeneracies(part, None, marginal):
+            if not group.family.in_space(part).all() or group.family.degeneracies(
+                part, None, marginal
+            ):
                 return False
         return True
 

@@ -147,7 +147,8 @@ def status_sentence(estimator: Any) -> str:
     if not np.isfinite(certificate.remaining):
         left = certificate.left
     if estimator.status_ == "stationary":
-        return f"converged: {left}"
+        near = "".join(f"; {one}" for one in certificate.near_degenerate)
+        return f"converged: {left}{near}"
     if estimator.status_ == "boundary":
         n = len(certificate.boundary)
         where = f" ({n} parameter{'s' * (n != 1)})" if n else ""
