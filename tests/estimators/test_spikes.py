@@ -50,3 +50,20 @@ def test_the_search_prefers_what_is_to_be_believed():
     x = np.loadtxt("examples/data/faithful.csv", delimiter=",", skiprows=1)
     model = em.Mixture(em.Gaussian("VEV"), 7, random_state=0).fit(x)
     assert model.certificate_.near_degenerate == ()
+
+
+def test_the_certificate_calls_components_what_the_attributes_do():
+    """Only one of two components has a probability at its edge, whichever the search numbered first."""
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 5)) < np.repeat(
+        [[0.8, 0.2, 0.8, 0.2, 0.2], [0.1, 0.9, 0.1, 0.9, 0.9]], 100, 0
+    )
+    x[100:, 0] = False
+    named = set()
+    for seed in range(4):
+        model = em.Mixture(em.Bernoulli(), 2, random_state=seed).fit(x.astype(int))
+        on_edge = np.flatnonzero((model.params_["probability"] == 0.0).any(axis=1))
+        expected = tuple(f"probability of component {k}" for k in on_edge)
+        assert model.certificate_.boundary == expected
+        named.add(expected)
+    assert named != {()}
