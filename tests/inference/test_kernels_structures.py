@@ -20,9 +20,8 @@ def scatters(n_components, n_columns, seed):
 
 def step(structure, counts, within, old):
     """Covariances, factors and whether all are positive definite."""
-    codes = (kernels_structures.CODES[letter] for letter in structure)
     covariances, factors = np.empty_like(old), np.empty_like(old)
-    ok = kernels_structures.maximize(*codes, counts, within, old, covariances, factors)
+    ok = kernels_structures.maximizer(structure)(counts, within, old, covariances, factors)
     return covariances, factors, ok
 
 

@@ -4,176 +4,26 @@ As `kernels_mstep`, compiled because NumPy's calls would take longer than the E-
 no closed form (VEI VEE VEV EVE VVE) a few alternations from the current values raise Q, as far as a search
 over many starts needs it; `families.covariance` finds the maximum itself.
 
-Σ_k = λ_k D_k A_k D_kᵀ: a structure is three codes, of volume, shape and orientation, each EQUAL, VARIABLE or
-IDENTITY.
+Σ_k = λ_k D_k A_k D_kᵀ: a kernel for each kind of axes D, compiled when it is first called, and two codes, of
+volume λ and shape A, each EQUAL, VARIABLE or IDENTITY.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from expmax.inference.kernels_axes import assemble, common_axes, diagonalise, orient, rotate
 from expmax.inference.kernels_mstep import factorise
 from expmax.inference.kernels_tiles import algebra, algebra_inner
 
 EQUAL, VARIABLE, IDENTITY = 0, 1, 2
 CODES = {"E": EQUAL, "V": VARIABLE, "I": IDENTITY}
 ALTERNATIONS = 3  # of volumes and shape
-GENERIC = 0.6180339887498949  # weights whose ties with data would be an accident
-LONGEST = 0.8  # radians of 2 · angle in one Newton step
-
-
-@algebra_inner
-def diagonalise(A, axes):
-    """Cyclic Jacobi: A becomes diagonal, ascending, and axes hold its eigenvectors by columns."""
-    d = len(A)
-    for i in range(d):
-        for j in range(d):
-            axes[i, j] = 1.0 if i == j else 0.0
-    for _ in range(30):
-        off, on = 0.0, 0.0
-        for i in range(d):
-            on += A[i, i] * A[i, i]
-            for j in range(i):
-                off += A[i, j] * A[i, j]
-        if not off > 1e-28 * on:
-            break
-        for i in range(d - 1):
-            for j in range(i + 1, d):
-                if A[i, j] != 0.0:
-                    angle = 0.5 * math.atan2(2.0 * A[i, j], A[i, i] - A[j, j])
-                    turn(A, i, j, math.cos(angle), math.sin(angle))
-                    turn_axes(axes, i, j, math.cos(angle), math.sin(angle))
-    for i in range(d - 1):
-        least = i
-        for j in range(i + 1, d):
-            if A[j, j] < A[least, least]:
-                least = j
-        if least != i:
-            A[i, i], A[least, least] = A[least, least], A[i, i]
-            for m in range(d):
-                axes[m, i], axes[m, least] = axes[m, least], axes[m, i]
-
-
-@algebra_inner
-def turn(A, i, j, c, s):
-    """A in axes of which i and j have turned towards each other: e_i' = c e_i + s e_j."""
-    d = len(A)
-    for m in range(d):
-        a, b = A[m, i], A[m, j]
-        A[m, i], A[m, j] = c * a + s * b, c * b - s * a
-    for m in range(d):
-        a, b = A[i, m], A[j, m]
-        A[i, m], A[j, m] = c * a + s * b, c * b - s * a
-
-
-@algebra_inner
-def turn_axes(axes, i, j, c, s):
-    """The columns i and j turned."""
-    for m in range(len(axes)):
-        a, b = axes[m, i], axes[m, j]
-        axes[m, i], axes[m, j] = c * a + s * b, c * b - s * a
-
-
-@algebra_inner
-def pair_loss(W, counts, rest, i, j, angle, equal_volume):
-    """Loss of a common orientation, its slope and curvature in the double angle of axes i and j.
-
-    With m and h half the sum and half the difference of two variances, c their covariance and
-    u = h cos φ + c sin φ, their product is m² − u².
-    """
-    K, d = len(W), W.shape[1]
-    cosine, sine = math.cos(angle), math.sin(angle)
-    top = -math.inf
-    if equal_volume:
-        for k in range(K):
-            top = max(top, rest[k] / d)
-    value, slope, curvature, spread, mass = 0.0, 0.0, 0.0, 0.0, 0.0
-    for k in range(K):
-        m, h, c = 0.5 * (W[k, i, i] + W[k, j, j]), 0.5 * (W[k, i, i] - W[k, j, j]), W[k, i, j]
-        u, v = h * cosine + c * sine, c * cosine - h * sine
-        product = m * m - u * u
-        if not product > 0.0:
-            return math.inf, 0.0, 0.0
-        first = -2.0 * u * v / product
-        second = -2.0 * (v * v - u * u) / product - first * first
-        weight = counts[k]
-        if equal_volume:
-            weight = math.exp((rest[k] + math.log(product)) / d - top)
-        value += weight if equal_volume else weight * math.log(product)
-        slope += weight * first
-        curvature += weight * second
-        spread += weight * first * first
-        mass += weight
-    if equal_volume:
-        n = 0.0
-        for k in range(K):
-            n += counts[k]
-        slope, curvature, spread = n * slope / mass, n * curvature / mass, n * spread / mass
-        curvature += (spread - slope * slope / n) / d
-        value = n * d * (top + math.log(value))
-    return value, slope, curvature
-
-
-@algebra_inner
-def orient(W, counts, axes, rest, equal_volume):
-    """Turn common axes, and W with them, pair by pair towards less loss (Flury & Gautschi 1986)."""
-    K, d = len(W), W.shape[1]
-    for i in range(d - 1):
-        for j in range(i + 1, d):
-            if equal_volume:
-                for k in range(K):
-                    rest[k] = 0.0
-                    for m in range(d):
-                        if m != i and m != j:
-                            rest[k] += math.log(W[k, m, m])
-            angle = 0.0
-            value, slope, curvature = pair_loss(W, counts, rest, i, j, angle, equal_volume)
-            for _ in range(3):
-                size = abs(curvature)
-                if not (value < math.inf and size > 0.0):
-                    break
-                step = -slope / size
-                if abs(step) > LONGEST:
-                    step = math.copysign(LONGEST, step)
-                better = False
-                for _ in range(6):
-                    new = pair_loss(W, counts, rest, i, j, angle + step, equal_volume)
-                    if new[0] < value:
-                        better = True
-                        break
-                    step *= 0.5
-                if not better:
-                    break
-                angle += step
-                value, slope, curvature = new
-                if abs(step) < 1e-4:
-                    break
-            if angle != 0.0:
-                c, s = math.cos(0.5 * angle), math.sin(0.5 * angle)
-                turn_axes(axes, i, j, c, s)
-                for k in range(K):
-                    turn(W[k], i, j, c, s)
-
-
-@algebra_inner
-def common_axes(covariances, work, axes):
-    """Eigenvectors of a generic combination of covariances that share them."""
-    K, d = len(covariances), len(axes)
-    for i in range(d):
-        for j in range(d):
-            work[i, j] = 0.0
-    for k in range(K):
-        trace = 0.0
-        for i in range(d):
-            trace += covariances[k, i, i]
-        weight = (1.0 + (k + 1) * GENERIC % 1.0) / trace
-        for i in range(d):
-            for j in range(d):
-                work[i, j] += weight * covariances[k, i, j]
-    diagonalise(work, axes)
 
 
 @algebra_inner
@@ -241,11 +91,95 @@ def share_shape(counts, n, w, volumes, out):
 
 
 @algebra_inner
-def proportional(counts, W, volumes, shape, P, covariances):
-    """VEE: Σ_k = λ_k C, with C given λ and λ given C; NaN where C is singular."""
-    K, d = len(W), W.shape[1]
-    n = 0.0
+def volume_of(covariance, P):
+    """|Σ|^(1/d)."""
+    return math.exp(-2.0 * factorise(covariance, P) / len(covariance))
+
+
+@algebra_inner
+def scatter_of(counts, within, W):
+    """W = counts · within."""
+    for k in range(len(counts)):
+        for i in range(within.shape[1]):
+            for j in range(within.shape[1]):
+                W[k, i, j] = counts[k] * within[k, i, j]
+
+
+@algebra_inner
+def factorise_all(covariances, P):
+    """Fill the precision factors; whether every covariance is positive definite."""
+    ok = True
+    for k in range(len(covariances)):
+        ok = not math.isnan(factorise(covariances[k], P[k])) and ok
+    return ok
+
+
+@algebra
+def along_columns(volume, shape, counts, within, old, covariances, P):
+    """EII VII EEI VEI EVI VVI."""
+    K, d = within.shape[:2]
+    w, variances, volumes = np.empty((K, d)), np.empty((K, d)), np.empty(K)
     for k in range(K):
+        log_volume = 0.0
+        for j in range(d):
+            w[k, j] = counts[k] * within[k, j, j]
+            log_volume += math.log(old[k, j, j])
+        volumes[k] = math.exp(log_volume / d)
+    spread_along(volume, shape, counts, w, volumes, variances)
+    for k in range(K):
+        for i in range(d):
+            for j in range(d):
+                covariances[k, i, j] = variances[k, i] if i == j else 0.0
+    return factorise_all(covariances, P)
+
+
+@algebra
+def along_own_axes(volume, shape, counts, within, old, covariances, P):
+    """EEV VEV."""
+    K, d = within.shape[:2]
+    W, axes, volumes = np.empty((K, d, d)), np.empty((K, d, d)), np.empty(K)
+    w, variances = np.empty((K, d)), np.empty((K, d))
+    scatter_of(counts, within, W)
+    for k in range(K):
+        volumes[k] = volume_of(old[k], axes[k])
+        diagonalise(W[k], axes[k])
+        for j in range(d):
+            w[k, j] = W[k, j, j]
+    spread_along(volume, shape, counts, w, volumes, variances)
+    for k in range(K):
+        assemble(axes[k], variances[k], covariances[k])
+    return factorise_all(covariances, P)
+
+
+@algebra
+def along_common_axes(volume, shape, counts, within, old, covariances, P):
+    """EVE VVE."""
+    K, d = within.shape[:2]
+    W, axes, work = np.empty((K, d, d)), np.empty((d, d)), np.empty((d, d))
+    w, variances, rest = np.empty((K, d)), np.empty((K, d)), np.empty(K)
+    scatter_of(counts, within, W)
+    common_axes(old, work, axes)
+    for k in range(K):
+        rotate(W[k], axes, work)
+    orient(W, counts, axes, rest, volume == EQUAL)
+    for k in range(K):
+        for j in range(d):
+            w[k, j] = W[k, j, j]
+    spread_along(volume, shape, counts, w, rest, variances)
+    for k in range(K):
+        assemble(axes, variances[k], covariances[k])
+    return factorise_all(covariances, P)
+
+
+@algebra
+def of_one_form(volume, shape, counts, within, old, covariances, P):
+    """VEE: Σ_k = λ_k C, with C given λ and λ given C; NaN where C is singular."""
+    K, d = within.shape[:2]
+    W, form, root = np.empty((K, d, d)), np.empty((d, d)), np.empty((d, d))
+    volumes, n = np.empty(K), 0.0
+    scatter_of(counts, within, W)
+    for k in range(K):
+        volumes[k] = volume_of(old[k], root)
         n += counts[k]
     for _ in range(ALTERNATIONS):
         for i in range(d):
@@ -253,140 +187,37 @@ def proportional(counts, W, volumes, shape, P, covariances):
                 total = 0.0
                 for k in range(K):
                     total += W[k, i, j] / volumes[k]
-                shape[i, j] = total / n
-        regular = not math.isnan(factorise(shape, P))
+                form[i, j] = total / n
+        regular = not math.isnan(factorise(form, root))
         for k in range(K):
             total = 0.0 if regular else math.nan
             for j in range(d):  # tr(C⁻¹ W) = Σ_j (Pᵀ W P)_jj
                 for a in range(j + 1):
                     for b in range(j + 1):
-                        total += P[a, j] * W[k, a, b] * P[b, j]
+                        total += root[a, j] * W[k, a, b] * root[b, j]
             volumes[k] = total / (counts[k] * d)
     for k in range(K):
         for i in range(d):
             for j in range(d):
-                covariances[k, i, j] = volumes[k] * shape[i, j]
-
-
-@algebra_inner
-def assemble(axes, variances, covariance):
-    """D diag(variances) Dᵀ."""
-    d = len(axes)
-    for i in range(d):
-        for j in range(i + 1):
-            total = 0.0
-            for m in range(d):
-                total += axes[i, m] * variances[m] * axes[j, m]
-            covariance[i, j] = total
-            covariance[j, i] = total
-
-
-@algebra_inner
-def volume_of(covariance, P):
-    """|Σ|^(1/d)."""
-    return math.exp(-2.0 * factorise(covariance, P) / len(covariance))
+                covariances[k, i, j] = volumes[k] * form[i, j]
+    return factorise_all(covariances, P)
 
 
 @algebra
-def maximize(volume, shape, orientation, counts, within, old, covariances, P):
-    """Covariances and their precision factors, from counts and covariances within components.
-
-    Parameters
-    ----------
-    volume, shape, orientation : int
-    counts : ndarray, shape (K,)
-    within : ndarray, shape (K, d, d)
-        Scatter / count.
-    old : ndarray, shape (K, d, d)
-        The current covariances, of this structure: where alternations begin.
-    covariances, P : ndarray, shape (K, d, d)
-        To be filled.
-
-    Returns
-    -------
-    bool
-        Whether every covariance is positive definite.
-    """
+def whole(volume, shape, counts, within, old, covariances, P):
+    """EEE EVV VVV: nothing but sums and determinants."""
     K, d = within.shape[:2]
-    W, w, variances = np.empty((K, d, d)), np.empty((K, d)), np.empty((K, d))
-    volumes, axes, work = np.empty(K), np.empty((d, d)), np.empty((d, d))
-    for k in range(K):
-        for i in range(d):
-            for j in range(d):
-                W[k, i, j] = counts[k] * within[k, i, j]
-    if volume == VARIABLE and shape == EQUAL:
-        for k in range(K):
-            volumes[k] = volume_of(old[k], work)
-    if (
-        orientation == IDENTITY
-        or (shape != EQUAL and orientation == EQUAL)
-        or (shape == EQUAL and orientation == VARIABLE)
-    ):
-        if orientation == EQUAL:
-            common_axes(old, work, axes)
-            for k in range(K):
-                rotate(W[k], axes, work)
-            orient(W, counts, axes, volumes, volume == EQUAL)
-        for k in range(K):
-            if orientation == VARIABLE:
-                diagonalise(W[k], covariances[k])  # the axes, until they are used
-            for j in range(d):
-                w[k, j] = W[k, j, j]
-        spread_along(volume, shape, counts, w, volumes, variances)
-        for k in range(K):
-            if orientation == IDENTITY:
-                for i in range(d):
-                    for j in range(d):
-                        covariances[k, i, j] = variances[k, i] if i == j else 0.0
-            else:
-                if orientation == VARIABLE:
-                    for i in range(d):
-                        for j in range(d):
-                            axes[i, j] = covariances[k, i, j]
-                assemble(axes, variances[k], covariances[k])
-    elif shape == EQUAL and volume == VARIABLE:
-        proportional(counts, W, volumes, work, axes, covariances)
-    else:
-        whole(volume, shape, counts, W, work, covariances)
-    ok = True
-    for k in range(K):
-        ok = not math.isnan(factorise(covariances[k], P[k])) and ok
-    return ok
-
-
-@algebra_inner
-def rotate(W, axes, work):
-    """W in other axes: Dᵀ W D."""
-    d = len(W)
-    for i in range(d):
-        for j in range(d):
-            total = 0.0
-            for m in range(d):
-                total += W[i, m] * axes[m, j]
-            work[i, j] = total
-    for i in range(d):
-        for j in range(d):
-            total = 0.0
-            for m in range(d):
-                total += axes[m, i] * work[m, j]
-            W[i, j] = total
-
-
-@algebra_inner
-def whole(volume, shape, counts, W, work, covariances):
-    """EEE, EVV and VVV: nothing but sums and determinants."""
-    K, d = len(W), W.shape[1]
     n, total = 0.0, 0.0
     for k in range(K):
         n += counts[k]
     for k in range(K):
-        divisor = counts[k]
+        divisor = 1.0
         if volume == EQUAL and shape == VARIABLE:
-            divisor = volume_of(W[k], work)
-            total += divisor
+            divisor = volume_of(within[k], P[k])
+            total += counts[k] * divisor
         for i in range(d):
             for j in range(d):
-                covariances[k, i, j] = W[k, i, j] / divisor
+                covariances[k, i, j] = within[k, i, j] / divisor
     if volume == EQUAL and shape == VARIABLE:
         for k in range(K):
             for i in range(d):
@@ -397,6 +228,27 @@ def whole(volume, shape, counts, W, work, covariances):
             for j in range(d):
                 s = 0.0
                 for k in range(K):
-                    s += W[k, i, j]
+                    s += counts[k] * within[k, i, j]
                 for k in range(K):
                     covariances[k, i, j] = s / n
+    return factorise_all(covariances, P)
+
+
+_KERNELS = {
+    **dict.fromkeys(("EII", "VII", "EEI", "VEI", "EVI", "VVI"), along_columns),
+    **dict.fromkeys(("EEV", "VEV"), along_own_axes),
+    **dict.fromkeys(("EVE", "VVE"), along_common_axes),
+    **dict.fromkeys(("EEE", "EVV", "VVV"), whole),
+    "VEE": of_one_form,
+}
+
+
+def maximizer(structure: str) -> Callable[..., bool]:
+    """The M-step of a structure; each kind is compiled when it is first called.
+
+    A function of counts, shape (K,), and of four arrays of shape (K, d, d): covariances within components
+    (scatter / count), the current covariances, of this structure, where alternations begin, and the new
+    covariances and their precision factors, to be filled.  It returns whether every new covariance is
+    positive definite.
+    """
+    return partial(_KERNELS[structure], CODES[structure[0]], CODES[structure[1]])

@@ -59,11 +59,10 @@ class GaussianScout:
         family = model.groups[0].family
         assert isinstance(family, Gaussian)
         self.family = family
-        self.codes = tuple(kernels_structures.CODES[letter] for letter in family.structure)
         self.expect = kernels.expect_gaussian
         self.centre = kernels_scouting.centre
         self.extrapolate = kernels_scouting.extrapolate
-        self.restrict = kernels_structures.maximize
+        self.restrict = kernels_structures.maximizer(family.structure)
         self.n_expect = 0
         k, d = model.n_components, block.x.shape[1]
         self.cuts = k, k + k * d
@@ -112,7 +111,7 @@ class GaussianScout:
         within = full_moments(mean, self.block.x, r).second / counts[:, None, None] + self.ridge
         before = self._guess(within) if old is None else _matrices(old.components[0]["covariance"])
         covariances, factors = np.empty_like(before), np.empty_like(before)
-        if not self.restrict(*self.codes, counts, within, before, covariances, factors):
+        if not self.restrict(counts, within, before, covariances, factors):
             return None
         return self._parameters(np.log(counts / counts.sum()), mean, covariances, factors)
 
@@ -224,7 +223,7 @@ class GaussianScout:
         means = moments[first:second].reshape(self.shapes[0])
         within = moments[second:].reshape(self.shapes[1]) + self.ridge
         covariances, factors = np.empty_like(old), np.empty_like(old)
-        if not self.restrict(*self.codes, counts, within, old, covariances, factors):
+        if not self.restrict(counts, within, old, covariances, factors):
             return None
         return self._camp(log_counts - np.log(counts.sum()), means, covariances, factors)
 
