@@ -41,7 +41,7 @@ EFFORT = {"quick": 350, "default": 700, "thorough": 2800}
 WORTH, LABOUR = 3.45e6, 3.0
 # what surrounds an E-step takes as long as so many rows × components × monomials in it: of the engine's
 # steps, and of compiled ones, of which as many more may be spent
-ENGINE, COMPILED = 1.5e5, 3e4
+ENGINE, COMPILED = 3e5, 3e4
 PATIENCE = 24  # irregular starts in a row before a search gives up
 CARRIED, FINISHED = 5, 2  # solutions of a sample tried on all rows; and those climbed from there
 DISTINCT = 1e-3  # nats by which two solutions of a sample differ
