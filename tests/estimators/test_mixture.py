@@ -584,3 +584,14 @@ def test_a_fit_counts_its_e_steps(monkeypatch):
     monkeypatch.setattr(Problem, "at", lambda self, p: (count.append(None), right(self, p))[1])
     model = two().fit(x)
     assert model.n_expect_ == len(count)
+
+
+def test_a_searched_fit_shows_its_whole_ascent():
+    """Compiled climbs find the optimum; the history is the engine's, from the start that led there."""
+    x = np.loadtxt("examples/data/faithful.csv", delimiter=",", skiprows=1)
+    model = em.Mixture(em.Gaussian("EEE"), 4, random_state=0).fit(x)
+    history = model.history_
+    assert history.objective[-1] - history.objective[0] > 1.0
+    assert np.diff(history.objective).min() > -1e-9
+    assert history.step[0] == "em"
+    assert history.delta_q[0] > 0

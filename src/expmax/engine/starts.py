@@ -96,6 +96,7 @@ class Search:
     reasons: list[str] = field(default_factory=list)  # why starts were abandoned
     best_record: int = -1  # number of the record that the best run belongs to
     tops: list[Run] = field(default_factory=list)  # distinct runs continued to the end, best first
+    origin: Any = None  # the start of the best run, where a scout found the way to it
 
     def settle(self) -> None:
         """Write how the best run ended, once certified, into the record of its start."""
@@ -308,7 +309,7 @@ class _Hunt:
 
     def _finish(self, point: Point, record: int, pace: Pace) -> bool:
         """Climb to the end; whether that improved the best."""
-        floor = self._floor
+        floor, origin = self._floor, None
         if self.scout is not None and not self.careful:
             found = self.scout(point, floor)
             if found is None:
@@ -322,7 +323,7 @@ class _Hunt:
             if abs(found.objective - floor) < SAME:
                 self._rewrite(record, found.objective, "full run")
                 return False
-            point = found
+            origin, point = point, found
         run = self.climb(point, floor=floor, pace=pace)
         self._rewrite(record, run.point.objective, outcome_of(run))
         if run.status == "degenerate":
@@ -335,6 +336,8 @@ class _Hunt:
             self.result.best = run
             raise _BrokenError
         better = self._keep(run, record)
+        if self.result.best is run:
+            self.result.origin = None if origin is None else origin.params
         if run.status == "interrupted":
             raise KeyboardInterrupt  # the search is to end too
         return better

@@ -29,6 +29,7 @@ __all__ = [
     "budget_of",
     "carry_over",
     "marginal_start",
+    "replay",
     "search_mixture",
     "seed_of",
     "single",
@@ -94,9 +95,30 @@ def search_mixture(
     if sub is not problem:
         problem.n_expect += sub.n_expect * len(sub.blocks[0].x) // max(len(training.rows.x), 1)
         return carry_over(problem, finish, result)
-    if certify and result.best is not None and result.best.status == "uncertified":
+    replayed = certify and replay(problem, finish, result)
+    if certify and not replayed and result.best is not None and result.best.status == "uncertified":
         _certify(finish, result, spike)
     return result
+
+
+def replay(problem: Problem, finish: Callable[..., Run], result: Search) -> bool:
+    """Climb with proofs from the start whose way a scout found; whether nothing is left to be done.
+
+    Where that leads to the same optimum this run, and with it the whole way, takes the place of the best.
+    """
+    best = result.best
+    if best is None or best.status == "interrupted" or result.origin is None:
+        return False
+    run = finish(problem.at(result.origin))
+    if run.status == "interrupted":
+        best.status = "interrupted"
+        return True
+    certified = run.status in ("stationary", "boundary")
+    if not certified or not abs(run.point.objective - best.point.objective) < SAME:
+        return False
+    result.best = run
+    result.settle()
+    return True
 
 
 def _certify(finish: Callable[..., Run], result: Search, is_spike: Callable[[Point], bool]) -> None:

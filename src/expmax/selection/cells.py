@@ -25,7 +25,7 @@ from expmax.engine.starts import (
 )
 from expmax.errors import ExpmaxError
 from expmax.estimators.mixture import Mixture
-from expmax.estimators.search import carry_over
+from expmax.estimators.search import carry_over, replay
 from expmax.estimators.spikes import spiked
 from expmax.estimators.training import LARGE, SUBSAMPLE, Training, log_hard
 from expmax.models import fused
@@ -275,7 +275,10 @@ class Cell:
         if abs(point.objective - self._floor(False)) < SAME and self.trials.quick:
             self._rewrite(trial.record, point.objective, "uncertified")
             return None
-        return self._keep(point, trial.record, pace)
+        run = self._keep(point, trial.record, pace)
+        if self.trials.quick and self.search.best is run:
+            self.search.origin = self.trials.start(trial)
+        return run
 
     def _keep(self, origin: Point, record: int, pace: Pace) -> Run:
         """Climb, write down how it ended, and keep what is better than the best."""
@@ -358,6 +361,8 @@ class Cell:
         if problem is self.problem:
             best = self.search.best
             assert best is not None
+            if replay(problem, climb, self.search):
+                return
             self.search.best = climb(best.point, best.history.reopen())
         else:
             share = len(self.source.block.x) / max(len(self.training.rows.x), 1)

@@ -55,6 +55,10 @@ class Trials(Protocol):
         """Where a trial stands."""
         ...
 
+    def start(self, trial: Trial) -> MixtureParameters:
+        """Where a trial began."""
+        ...
+
     def approach(self, trial: Trial, floor: float) -> Point | None:
         """The point from which to climb in earnest; None where the floor is out of reach."""
         ...
@@ -90,6 +94,10 @@ class EngineTrials:
 
     def parameters(self, trial: Trial) -> MixtureParameters:
         params: MixtureParameters = trial.end.params
+        return params
+
+    def start(self, trial: Trial) -> MixtureParameters:
+        params: MixtureParameters = trial.origin.params
         return params
 
     def approach(self, trial: Trial, floor: float) -> Point | None:
@@ -132,6 +140,9 @@ class ScoutTrials:
 
     def parameters(self, trial: Trial) -> MixtureParameters:
         return self.scout.parameters(trial.end)
+
+    def start(self, trial: Trial) -> MixtureParameters:
+        return self.scout.parameters(trial.origin)
 
     def approach(self, trial: Trial, floor: float) -> Point | None:
         camp, lost = self._counting(lambda: self.scout.climb(trial.end, floor, CLIMB))
