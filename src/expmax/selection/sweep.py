@@ -30,7 +30,7 @@ OWN = 6  # starts of its own, one of each kind
 OWN_NEAR = 5.0  # nats below the best within which they are followed up
 FOLLOWED = 2  # of them that may be climbed from
 MERGES = 2  # pairs of components tried as one
-TRIES, QUICK_TRIES = (6, 8), (12, 20)  # last starts and swaps, from K = 4 on; of compiled climbs
+TRIES, QUICK_TRIES = (6, 8), (10, 15)  # last starts and swaps, from K = 4 on; of compiled climbs
 COMPANY = 4  # families from which on a cell has enough neighbours
 Report = Callable[[str, list[Cell]], None]
 
